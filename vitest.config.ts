@@ -1,0 +1,23 @@
+import { existsSync, readdirSync } from "node:fs"
+import { defineConfig } from "vitest/config"
+
+// Tests run on the sources: the private export condition leads every workspace import to `src`.
+const conditions = ["@perigee/source"]
+
+const projects = ["packages", "apps"].flatMap((room) =>
+  readdirSync(room)
+    .filter((name) => existsSync(`${room}/${name}/test`))
+    .map((name) => ({
+      resolve: { conditions },
+      ssr: { resolve: { conditions } },
+      test: {
+        name,
+        root: `${room}/${name}`,
+        include: ["test/**/*.test.ts"],
+        testTimeout: 30_000,
+        hookTimeout: 60_000
+      }
+    }))
+)
+
+export default defineConfig({ test: { projects } })
