@@ -30,6 +30,8 @@ export interface Link {
   readonly server: Endpoint
   readonly port: number
   open: boolean
+  /** Timers that end with the connection. */
+  readonly timers: Array<() => void>
 }
 
 /** A program waiting for connections. */
@@ -51,8 +53,8 @@ export type DialFault = "refuse" | "hang" | "acceptClose"
 const dialTimeout = 127_000_000
 /** An unanswered connection attempt is repeated after this many microseconds. */
 const synRetry = 1_000_000
-/** Writing to a machine that lost power fails after this many microseconds without an answer. */
-const silenceTimeout = 15_000_000
+/** Writing to a machine that is gone fails after this many microseconds of retransmission, as Linux does by default. */
+const silenceTimeout = 924_600_000
 
 export interface NetworkConfig {
   readonly latency: LatencyShape
@@ -206,29 +208,40 @@ export class Network {
     }
   }
 
+  #gone(link: Link): void {
+    link.open = false
+    this.#links.delete(link.id)
+    for (const cancel of link.timers) cancel()
+  }
+
   /** Resets a connection: both ends fail with ECONNRESET, undelivered bytes are gone. */
   cut(link: Link): void {
     if (!link.open) return
-    link.open = false
-    this.#links.delete(link.id)
+    this.#gone(link)
     this.#fail(link.client, "ECONNRESET")
     this.#fail(link.server, "ECONNRESET")
   }
 
-  /** One end vanishes without a word: the other notices only by silence, or on its first write some seconds later. */
+  /**
+   * One end vanishes without a word. Who only waits at the other end never learns of it; who writes gets an error once
+   * the kernel has retransmitted in vain.
+   */
   halfOpen(link: Link, gone: Endpoint): void {
-    if (!link.open) return
+    if (!link.open || gone.closed) return
     const left = gone === link.client ? link.server : link.client
     gone.outgoing.destroy()
-    gone.incoming.destroy()
     gone.closed = true
     gone.failure ??= "ETIMEDOUT"
     gone.onChange?.()
-    this.#world.after(silenceTimeout, () => {
-      if (!link.open) return
-      link.open = false
-      this.#links.delete(link.id)
-      this.#fail(left, "ETIMEDOUT")
+    if (left.closed) return this.#gone(link)
+    let counting = false
+    left.outgoing.blackhole(() => {
+      if (counting) return
+      counting = true
+      link.timers.push(this.#world.after(silenceTimeout, () => {
+        this.#gone(link)
+        this.#fail(left, "ETIMEDOUT")
+      }))
     })
   }
 
@@ -379,7 +392,8 @@ export class Network {
       client: end(from, forward, backward, this.#path(from, to)),
       server: end(to, backward, forward, this.#path(to, from)),
       port,
-      open: true
+      open: true,
+      timers: []
     }
     for (const endpoint of [link.client, link.server]) {
       endpoint.incoming.onArrival = () => endpoint.onChange?.()
@@ -398,15 +412,13 @@ export class Network {
     const other = end === link.client ? link.server : link.client
     if (reset && link.open) {
       this.#world.after(end.outgoingPath.latency(), () => {
-        link.open = false
-        this.#links.delete(link.id)
+        this.#gone(link)
         this.#fail(other, "ECONNRESET")
       })
     } else end.outgoing.finish()
     end.onChange?.()
     if (other.closed || !link.open) {
-      link.open = false
-      this.#links.delete(link.id)
+      this.#gone(link)
     }
   }
 

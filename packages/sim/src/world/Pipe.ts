@@ -59,6 +59,7 @@ export class Pipe {
   onArrival: (() => void) | undefined
   onDrain: (() => void) | undefined
   onFlip: ((bits: number) => void) | undefined
+  #lost: (() => void) | undefined
 
   constructor(options: { readonly world: World; readonly rng: Rng; readonly path: Path; readonly window: number }) {
     this.#world = options.world
@@ -100,8 +101,21 @@ export class Pipe {
     this.#launch({ _tag: "fin" }, 0)
   }
 
+  /**
+   * Nothing arrives any more and nothing is acknowledged: the receiving machine is gone. `unanswered` is called once
+   * there is something that will never be acknowledged, at once or on the next write.
+   */
+  blackhole(unanswered: () => void): void {
+    this.#lost = unanswered
+    if (this.#inFlight > 0) unanswered()
+  }
+
   #launch(item: Item, size: number): void {
     this.#inFlight += size
+    if (this.#lost !== undefined) {
+      this.#lost()
+      return
+    }
     this.#flight.push(item)
     const bandwidth = this.#path.bandwidth()
     const transmit = bandwidth === Infinity ? 0 : Math.ceil((size / bandwidth) * 1_000_000)
@@ -112,7 +126,7 @@ export class Pipe {
   }
 
   #arrive(): void {
-    if (this.#closed) return
+    if (this.#closed || this.#lost !== undefined) return
     if (this.#path.stalled()) this.#owed++
     else this.#release()
   }
@@ -144,7 +158,7 @@ export class Pipe {
 
   /** Delivers what a stall held back; call when the path may have healed. */
   heal(): void {
-    if (this.#closed || this.#path.stalled()) return
+    if (this.#closed || this.#lost !== undefined || this.#path.stalled()) return
     const owed = this.#owed
     this.#owed = 0
     for (let i = 0; i < owed; i++) this.#release()

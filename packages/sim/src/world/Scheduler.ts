@@ -173,7 +173,8 @@ export const describeFiber = (fiber: Fiber.Fiber<unknown, unknown>, host: string
     References.StackFrame | undefined
   >(References.CurrentStackFrame)
   while (frame !== undefined && names.length < 8) {
-    names.push(frame.name)
+    // Effect.fn leaves two frames: where it was called and where it was defined.
+    if (!frame.name.endsWith(" (definition)")) names.push(frame.name)
     frame = frame.parent
   }
   return `${names.length === 0 ? "(unnamed)" : names.join(" < ")} (host ${host}, fiber ${ordinal})`

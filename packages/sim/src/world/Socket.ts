@@ -230,16 +230,22 @@ export const makeServer = (
       const track = Fiber.runIn(scope)
       const previous = accept
       accept = (connection) => {
+        let claimed = false
         const open = Effect.acquireRelease(
-          Effect.suspend(() =>
-            connection.endpoint.failure === undefined
-              ? Effect.succeed(connection)
-              : Effect.fail(openError(errno(connection.endpoint.failure, "accept")))
-          ),
+          Effect.suspend(() => {
+            if (connection.endpoint.failure !== undefined) {
+              return Effect.fail(openError(errno(connection.endpoint.failure, "accept")))
+            }
+            claimed = true
+            return Effect.succeed(connection)
+          }),
           ({ endpoint, link }) => Effect.sync(() => network.close(link, endpoint, false))
         )
         track(
           handler(fromOpen(network, owner, open)).pipe(
+            Effect.ensuring(Effect.sync(() => {
+              if (!claimed) network.close(connection.link, connection.endpoint, true)
+            })),
             Effect.ignoreCause({ log: "Unhandled", message: "Unhandled error in SocketServer" }),
             Effect.runForkWith(services)
           )
