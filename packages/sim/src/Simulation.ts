@@ -514,19 +514,19 @@ export const runAsync = async (scenario: Scenario, options: RunOptions): Promise
   const { world } = running.sim
   let outside = false
   /** Runs what is ready, gives the loop turns, and only then moves time; false when nothing can happen any more. */
-  const step = async (): Promise<boolean> => {
+  const step = async (goOn: () => boolean): Promise<boolean> => {
     if (world.runReady()) return true
     for (let quiet = 0; quiet < quietTurns; quiet++) {
       const ops = world.ops
       await turn()
-      if (world.readyCount > 0 || world.ops !== ops || !unfinished(running)) return true
+      if (world.readyCount > 0 || world.ops !== ops || !goOn()) return true
     }
     return world.advance()
   }
   const drive = async () => {
     let idleSince: number | undefined
     while (unfinished(running)) {
-      if (await step()) {
+      if (await step(() => unfinished(running))) {
         idleSince = undefined
         continue
       }
@@ -545,7 +545,8 @@ export const runAsync = async (scenario: Scenario, options: RunOptions): Promise
     shutdown(running)
     const until = world.now + drainMs * 1000
     await drive()
-    while (running.stuck === undefined && world.halted === undefined && world.now < until && await step());
+    const draining = () => running.stuck === undefined && world.halted === undefined && world.now < until
+    while (draining() && await step(draining));
   }
   return finish(running, [], outside)
 }
