@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { CurrentHost, layerServer, type Nemesis, type Sim } from "@perigee/sim"
-import { Effect, Exit, Fiber, Layer } from "effect"
-import { Socket, SocketServer } from "effect/socket"
+import { Cause, Effect, Exit, Fiber, Layer } from "effect"
+import { type Socket, SocketServer } from "effect/socket"
 import { fault, lan, random, run } from "./fixtures/run.ts"
 
 const text = (chunks: ReadonlyArray<string | Uint8Array>) =>
@@ -64,10 +64,11 @@ const during = (plan: ReadonlyArray<Nemesis.Fault>, count = 50, seed = 1) => {
   let error: unknown
   const result = run((sim) => {
     probe = pings(sim, count)
-    return Effect.catch(probe.chat, (cause) =>
+    return probe.chat.pipe(Effect.catchCause((cause) =>
       Effect.sync(() => {
-        error = cause
-      }))
+        error = Cause.squash(cause)
+      })
+    ))
   }, { plan, seed })
   return { result, error, ...probe! }
 }
@@ -203,7 +204,8 @@ describe("SimNetwork", () => {
         const error = yield* Effect.flip(dialled(sim, () => Effect.void))
         sim.always((error as Socket.SocketError).reason._tag === "SocketOpenError", "not open")
         at = sim.now
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.isAtLeast(at, 127_000)
   })
@@ -218,7 +220,8 @@ describe("SimNetwork", () => {
         const { reason } = error
         sim.always(reason._tag === "SocketOpenError" && reason.kind === "Timeout", "timed out")
         sim.always(sim.now < 2100, "in time", { now: sim.now })
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
   })
   it("kill: the peer is told; power: it is not", () => {
@@ -232,7 +235,8 @@ describe("SimNetwork", () => {
             sim.hosts.find((host) => host.name === "srv")!.kill({ power })
             const exit = yield* Effect.timeoutOption(Effect.flip(pull), "60 seconds")
             if (exit._tag === "Some") seen = exit.value.reason._tag
-          })))
+          }))
+      )
       return seen
     }
     assert.strictEqual(outcome(false), "SocketCloseError")
@@ -248,26 +252,29 @@ describe("SimNetwork", () => {
         host.kill()
         host.reboot()
         sim.always(Exit.isSuccess(yield* host.run(Effect.scoped(Effect.exit(listen)))), "free")
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
   })
   it("a writer waits while the window is full", () => {
     let written = 0
     const result = run((sim) =>
       Effect.gen(function*() {
-        sim.host("mute", Layer.effectDiscard(Effect.gen(function*() {
-          const server = yield* SocketServer.SocketServer
-          yield* Effect.forkScoped(server.run((socket) =>
-            Effect.scoped(Effect.andThen(socket.reader, Effect.never))
-          ))
-        })).pipe(Layer.provide(layerServer(1))))
+        sim.host(
+          "mute",
+          Layer.effectDiscard(Effect.gen(function*() {
+            const server = yield* SocketServer.SocketServer
+            yield* Effect.forkScoped(server.run((socket) => Effect.scoped(Effect.andThen(socket.reader, Effect.never))))
+          })).pipe(Layer.provide(layerServer(1)))
+        )
         const { socket } = yield* CurrentHost
         yield* Effect.scoped(Effect.gen(function*() {
           const connection = socket("mute:1")
           yield* connection.reader
           const writer = yield* connection.writer
-          const fiber = yield* Effect.forkChild(Effect.forever(Effect.tap(writer.write("x".repeat(100)), () =>
-            Effect.sync(() => written++))))
+          const fiber = yield* Effect.forkChild(
+            Effect.forever(Effect.tap(writer.write("x".repeat(100)), () => Effect.sync(() => written++)))
+          )
           yield* Effect.sleep("1 minute")
           yield* Fiber.interrupt(fiber)
         }))

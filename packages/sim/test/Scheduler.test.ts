@@ -21,11 +21,13 @@ const kitchenSink = Effect.gen(function*() {
   ))
   yield* Stream.fromQueue(queue).pipe(
     Stream.take(12),
-    Stream.mapEffect((n) =>
-      gate.withPermit(Effect.andThen(Effect.sleep(n % 5), Effect.sync(() => log.push(`item ${n}`)))), {
-      concurrency: 4,
-      unordered: true
-    }),
+    Stream.mapEffect(
+      (n) => gate.withPermit(Effect.andThen(Effect.sleep(n % 5), Effect.sync(() => log.push(`item ${n}`)))),
+      {
+        concurrency: 4,
+        unordered: true
+      }
+    ),
     Stream.runDrain
   )
   yield* Fiber.join(producers)
@@ -132,7 +134,8 @@ describe("SimScheduler", () => {
         const error = yield* Fiber.join(fiber)
         sim.always(error._tag === "HostDown", "the caller is told")
         yield* Effect.sleep("1 second")
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.deepStrictEqual(seen, ["started"])
   })
@@ -150,7 +153,8 @@ describe("SimScheduler", () => {
         host.kill()
         yield* Deferred.succeed(gate, undefined)
         yield* Effect.sleep(1000)
-      }))
+      })
+    )
     assert.deepStrictEqual(seen, [])
   })
   it("interrupting a fiber before its first step still interrupts it under hops", () => {
@@ -177,7 +181,8 @@ describe("SimScheduler", () => {
         yield* Effect.sleep(95)
         host.resume()
         yield* Effect.sleep(100)
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.deepStrictEqual(ticks, [100, 100, 100])
     assert.includeMembers(names(result) as Array<string>, ["paused", "resumed"])

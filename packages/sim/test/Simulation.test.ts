@@ -61,10 +61,14 @@ describe("verdicts", () => {
     assert.include(result.verdict.message, "Poller.spin")
   })
   it("a loop that never reaches the scheduler is interrupted and reported", async () => {
-    const definition = Campaign.define("hang", { sometimes: ["x"], limits: { realMs: 100 } }, () =>
-      Effect.gen(function*() {
-        while (true) yield* Effect.void
-      }))
+    const definition = Campaign.define(
+      "hang",
+      { sometimes: ["x"], limits: { realMs: 100 } },
+      () =>
+        Effect.gen(function*() {
+          while (true) yield* Effect.void
+        })
+    )
     const { failure } = await Campaign.campaign(definition, { base: Seed.make(1), seeds: 5 })
     assert.strictEqual(failure?.result.verdict.kind, "livelock")
     // The wires of the interrupted run are down again.
@@ -95,19 +99,25 @@ describe("verdicts", () => {
     const fiber = run((sim) =>
       Effect.gen(function*() {
         const host = sim.host("leaky")
-        yield* host.run(Effect.asVoid(Effect.forkDetach(Effect.fn("Leaky.loop")(function*() {
-          yield* Effect.never
-        })())))
+        yield* host.run(Effect.asVoid(Effect.forkDetach(
+          Effect.fn("Leaky.loop")(function*() {
+            yield* Effect.never
+          })()
+        )))
         yield* Effect.sleep(1)
-      }))
+      })
+    )
     assert.strictEqual(fiber.verdict.kind, "leak")
     assert.include(fiber.verdict.message, "Leaky.loop (host leaky")
     const file = run((sim) =>
       sim.host("leaky").run(Effect.gen(function*() {
         const fs = yield* FileSystem.FileSystem
-        yield* Effect.asVoid(Effect.forkDetach(Effect.scoped(Effect.andThen(fs.open("/x", { flag: "w" }), Effect.never))))
+        yield* Effect.asVoid(
+          Effect.forkDetach(Effect.scoped(Effect.andThen(fs.open("/x", { flag: "w" }), Effect.never)))
+        )
         yield* Effect.sleep(10)
-      })))
+      }))
+    )
     assert.include(file.verdict.message, "1 open files on leaky")
   })
   it.each([
@@ -166,12 +176,15 @@ describe("a simulated process", () => {
   })
   it("writes logs, spans and console output into the trace", () => {
     const result = run((sim) =>
-      sim.host("talker").run(Effect.gen(function*() {
-        yield* Effect.log("sent").pipe(Effect.annotateLogs({ seq: 7 }))
-        yield* Console.error("careful")
-        const span = yield* Effect.currentSpan
-        sim.event("span", { id: span.spanId, trace: span.traceId })
-      }).pipe(Effect.withSpan("work"))))
+      sim.host("talker").run(
+        Effect.gen(function*() {
+          yield* Effect.log("sent").pipe(Effect.annotateLogs({ seq: 7 }))
+          yield* Console.error("careful")
+          const span = yield* Effect.currentSpan
+          sim.event("span", { id: span.spanId, trace: span.traceId })
+        }).pipe(Effect.withSpan("work"))
+      )
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     const log = result.events.find((event) => event.name === "log")!
     assert.deepStrictEqual([log.host, log.fields], ["talker", { level: "Info", message: "sent", seq: 7 }])
@@ -195,7 +208,8 @@ describe("a simulated process", () => {
         yield* Effect.sleep(10)
         host.reboot()
         yield* host.ready
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.deepStrictEqual(boots, ["first", "again"])
   })
@@ -230,7 +244,8 @@ describe("a simulated process", () => {
   })
   it("a failed boot is told to whoever uses the host", () => {
     const result = run((sim) =>
-      sim.host("broken", Layer.effectDiscard(Effect.fail(new Error("no config")))).run(Effect.void))
+      sim.host("broken", Layer.effectDiscard(Effect.fail(new Error("no config")))).run(Effect.void)
+    )
     assert.strictEqual(result.verdict.kind, "defect")
     assert.include(result.verdict.message, "no config")
   })
@@ -252,7 +267,8 @@ describe("a simulated process", () => {
           const error = yield* Effect.flip(pull)
           sim.always(error.reason._tag === "SocketCloseError", "the client sees the end")
         }))
-      }))
+      })
+    )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.deepStrictEqual(seen, ["finalizer"])
   })
@@ -282,7 +298,8 @@ describe("the end of a run", () => {
         yield* sim.eventually(() => fiber.pollUnsafe() !== undefined, "progress", { within: 100 })
         yield* Fiber.join(fiber)
         sim.always((yield* Clock.currentTimeMillis) - start < 100, "in time")
-      }))
+      })
+    )
     assert.strictEqual(fine.verdict.kind, "pass", fine.verdict.message)
   })
 })

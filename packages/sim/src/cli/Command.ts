@@ -39,7 +39,11 @@ export const findFiles = (root: string, target: string | undefined): ReadonlyArr
   if (target !== undefined && existsSync(resolve(root, target)) && /\.[cm]?[jt]s$/.test(target)) {
     return [resolve(root, target)]
   }
-  const patterns = ["packages/*/test/sim/**/*.test.ts", "apps/*/test/sim/**/*.test.ts", "test/sim/**/*.test.{ts,js,mjs}"]
+  const patterns = [
+    "packages/*/test/sim/**/*.test.ts",
+    "apps/*/test/sim/**/*.test.ts",
+    "test/sim/**/*.test.{ts,js,mjs}"
+  ]
   return globSync(patterns, { cwd: root })
     .filter((file) => target === undefined || file.split(sep).includes(target))
     .map((file) => join(root, file))
@@ -68,7 +72,12 @@ const single = async (root: string, found: Found, seed: Seed.Seed): Promise<bool
 const spread = async (
   root: string,
   found: Found,
-  options: { readonly base: Seed.Seed; readonly seeds: number; readonly realMs: number | undefined; readonly workers: number }
+  options: {
+    readonly base: Seed.Seed
+    readonly seeds: number
+    readonly realMs: number | undefined
+    readonly workers: number
+  }
 ): Promise<boolean> => {
   const { definition } = found
   const started = process.hrtime.bigint()
@@ -83,7 +92,10 @@ const spread = async (
     return sum
   }
   const timer = process.stdout.isTTY
-    ? setInterval(() => process.stdout.write(`\r${Report.formatProgress(definition.name, progress(), elapsed())} `), 500)
+    ? setInterval(
+      () => process.stdout.write(`\r${Report.formatProgress(definition.name, progress(), elapsed())} `),
+      500
+    )
     : undefined
   await Promise.all(Array.from({ length: options.workers }, (_, index) =>
     new Promise<void>((resolve) => {
@@ -108,7 +120,9 @@ const spread = async (
         if (!running.delete(worker)) return
         if (problem !== undefined) {
           const seed = new BigUint64Array(current)[0]!.toString()
-          failures.push(`${definition.name}: ${problem} on seed ${seed}; replay: ${replayCommand(root, found).replace("%s", seed)}`)
+          failures.push(
+            `${definition.name}: ${problem} on seed ${seed}; replay: ${replayCommand(root, found).replace("%s", seed)}`
+          )
         }
         resolve()
       }
@@ -123,10 +137,11 @@ const spread = async (
         end()
       })
       worker.on("error", (error: Error & { code?: string }) =>
-        end(error.code === "ERR_WORKER_OUT_OF_MEMORY" ? "a worker ran out of memory" : `a worker failed: ${error.message}`))
+        end(
+          error.code === "ERR_WORKER_OUT_OF_MEMORY" ? "a worker ran out of memory" : `a worker failed: ${error.message}`
+        ))
       worker.on("exit", () => end())
-    })
-  ))
+    })))
   clearInterval(timer)
   if (timer !== undefined) process.stdout.write("\r\u001b[K")
   const tally = progress()
@@ -162,7 +177,9 @@ const parse = (args: ReadonlyArray<string>) =>
 const positive = (name: string, text: string | undefined): number | undefined => {
   if (text === undefined) return undefined
   const value = Number(text)
-  if (!(value > 0) || !Number.isFinite(value)) throw new Error(`--${name} wants a number above zero, got ${JSON.stringify(text)}`)
+  if (!(value > 0) || !Number.isFinite(value)) {
+    throw new Error(`--${name} wants a number above zero, got ${JSON.stringify(text)}`)
+  }
   return value
 }
 
@@ -202,7 +219,11 @@ export const main = async (args: ReadonlyArray<string>, root: string): Promise<n
   }
   const wanted = scenarios.filter(({ definition }) => definition.name.includes(options.values.test ?? ""))
   if (wanted.length === 0) {
-    say(`sim: no scenario found${options.positionals[0] === undefined ? "" : ` for ${options.positionals[0]}`}; simulations are simTest calls in test/sim/*.test.ts`)
+    say(
+      `sim: no scenario found${
+        options.positionals[0] === undefined ? "" : ` for ${options.positionals[0]}`
+      }; simulations are simTest calls in test/sim/*.test.ts`
+    )
     return 2
   }
   if (options.values.list === true) {

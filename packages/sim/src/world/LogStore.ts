@@ -52,13 +52,16 @@ const crc32 = (bytes: Uint8Array): number => {
   return (crc ^ 0xffffffff) >>> 0
 }
 
+/** Covers the length too, and is never zero for zeros: a hole that a torn write leaves must not read as empty records. */
+const checksum = (body: Uint8Array): number => (crc32(body) ^ Math.imul(body.length + 1, 0x9e3779b1)) >>> 0
+
 const encode = (records: ReadonlyArray<Uint8Array>): Uint8Array => {
   const out = new Uint8Array(records.reduce((sum, record) => sum + headerBytes + record.length, 0))
   const view = new DataView(out.buffer)
   let at = 0
   for (const record of records) {
     view.setUint32(at, record.length)
-    view.setUint32(at + 4, crc32(record) ^ record.length)
+    view.setUint32(at + 4, checksum(record))
     out.set(record, at + headerBytes)
     at += headerBytes + record.length
   }
@@ -74,7 +77,7 @@ const scan = (bytes: Uint8Array): { readonly offsets: Array<number>; readonly en
     const length = view.getUint32(at)
     if (length > maxRecordBytes || at + headerBytes + length > bytes.length) break
     const body = bytes.subarray(at + headerBytes, at + headerBytes + length)
-    if ((crc32(body) ^ length) >>> 0 !== view.getUint32(at + 4)) break
+    if (checksum(body) !== view.getUint32(at + 4)) break
     offsets.push(at)
     at += headerBytes + length
   }
