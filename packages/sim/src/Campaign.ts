@@ -3,7 +3,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import { runInThisContext } from "node:vm"
+import { Script } from "node:vm"
 import * as Config from "./Config.ts"
 import { hashText } from "./internal/Rng.ts"
 import { drawPlan, type Family, type Fault, resolve } from "./Nemesis.ts"
@@ -108,6 +108,7 @@ interface RunExtras {
 }
 
 const guardKey = Symbol.for("@perigee/sim/guarded")
+const guardScript = new Script("globalThis[Symbol.for('@perigee/sim/guarded')]()")
 
 /** Runs `body` and interrupts it when it does not return: a loop without scheduling points cannot be stopped inside. */
 const guarded = <A>(body: () => A, realMs: number): A | undefined => {
@@ -117,7 +118,7 @@ const guarded = <A>(body: () => A, realMs: number): A | undefined => {
     result = body()
   }
   try {
-    runInThisContext("globalThis[Symbol.for('@perigee/sim/guarded')]()", { timeout: realMs })
+    guardScript.runInThisContext({ timeout: realMs })
     return result
   } catch (cause) {
     if ((cause as { code?: string }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw cause
