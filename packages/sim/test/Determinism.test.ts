@@ -21,13 +21,17 @@ const inProcess = async (flags: ReadonlyArray<string>, env: Readonly<Record<stri
 
 describe("determinism", () => {
   it("one seed, 1,000 runs, one hash", async () => {
-    const definition = Campaign.define("thousand", { faults: ["cut", "clog", "kill"], sometimes: ["x"] }, (sim) =>
-      Effect.gen(function*() {
-        const store = emptyStore()
-        sim.host("rx", receiver(store))
-        const { socket } = yield* CurrentHost
-        yield* sender(socket("rx:1"), 20)
-      }))
+    const definition = Campaign.define(
+      "thousand",
+      { faults: ["cut", "clog", "kill"], sometimes: ["x"] },
+      (sim) =>
+        Effect.gen(function*() {
+          const store = emptyStore()
+          sim.host("rx", receiver(store))
+          const { socket } = yield* CurrentHost
+          yield* sender(socket("rx:1"), 20)
+        })
+    )
     const recipe = Campaign.recipeOf(definition, Seed.make(11))
     const seen = new Set<string>()
     for (let i = 0; i < 1000; i++) seen.add((await Campaign.run(definition, recipe)).hash)
