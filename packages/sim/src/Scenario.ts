@@ -120,6 +120,14 @@ export class SimulationFailed extends Error {
   }
 }
 
+const seedFrom = (variable: string, text: string): Seed.Seed => {
+  try {
+    return Seed.make(text)
+  } catch (cause) {
+    throw new SimulationFailed(`${variable}: ${(cause as Error).message}`)
+  }
+}
+
 /** Replays what was stored for a scenario. Returns what is wrong, and what is known to be open. */
 export const replayCorpus = async (
   definition: Campaign.Definition,
@@ -159,7 +167,7 @@ const body = (definition: Campaign.Definition, folder: string | undefined, file:
       replay: command.replace("%s", failure.result.config.seed)
     })
   if (single !== undefined) {
-    const recipe = Campaign.recipeOf(definition, Seed.make(single))
+    const recipe = Campaign.recipeOf(definition, seedFrom("SIM_SEED", single))
     const result = await Campaign.run(definition, recipe, { fullTrace: true })
     if (process.env["SIM_TRACE"] !== undefined) write(result.events.map(formatEvent).join("\n"))
     write(`${definition.name}: seed ${single} trace ${result.hash} ${result.verdict.kind}`)
@@ -172,7 +180,7 @@ const body = (definition: Campaign.Definition, folder: string | undefined, file:
   for (const line of open) write(`OPEN ${line}`)
   if (problems.length > 0) throw new SimulationFailed(problems.join("\n"))
   const result = await Campaign.campaign(definition, {
-    base: Seed.make(process.env["SIM_BASE"] ?? 1),
+    base: seedFrom("SIM_BASE", process.env["SIM_BASE"] ?? "1"),
     seeds: Number(process.env["SIM_SEEDS"] ?? definition.options.seeds ?? 100)
   })
   if (result.failure !== undefined) throw new SimulationFailed(report(result.failure))

@@ -1,7 +1,7 @@
 /**
  * Fuzzing in a thread of its own: fresh code for the coverage, and an end for decoders that never return.
  */
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
+import { parentPort, Worker, workerData } from "node:worker_threads"
 import { type Crash, fuzz, type Options, type Result, type Target } from "./index.ts"
 
 export interface ModuleOptions extends Omit<Options, "onInput"> {
@@ -50,14 +50,15 @@ export const fuzzModule = (module: URL, target: string, options: ModuleOptions =
     }, hangMs)
     const settle = (done: () => void) => {
       clearInterval(watchdog)
-      void worker.terminate().then(done, reject)
+      void worker.terminate()
+      done()
     }
     worker.once("message", (result: Result) => settle(() => resolve(result)))
     worker.once("error", (error) => settle(() => reject(error)))
   })
 }
 
-const work = async (input: Input): Promise<void> => {
+const work = async (input: Input): Promise<Result> => {
   const head = new Int32Array(input.current, 0, 2)
   const body = new Uint8Array(input.current, 8)
   const module = await import(input.module) as Record<string, Target | undefined>
@@ -76,9 +77,12 @@ const work = async (input: Input): Promise<void> => {
   const error = crash?.error instanceof Error
     ? new Error(`${crash.error.name}: ${crash.error.message}`)
     : String(crash?.error)
-  parentPort!.postMessage(crash === undefined ? result : { ...result, crash: { ...crash, error } })
+  return crash === undefined ? result : { ...result, crash: { ...crash, error } }
 }
 
-if (!isMainThread && (workerData as Record<string, Input> | null)?.[marker] !== undefined) {
-  await work((workerData as Record<string, Input>)[marker]!)
+const started = (workerData as Record<string, Input> | null)?.[marker]
+if (started !== undefined && parentPort !== null) {
+  const port = parentPort
+  const result = await work(started)
+  port.postMessage(result)
 }

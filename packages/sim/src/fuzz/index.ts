@@ -238,7 +238,8 @@ export const fuzz = (target: Target, options: Options = {}): Result => {
       if (crash === undefined) judge(input.slice(0, maxBytes))
     }
     if (kept.length === 0) kept.push(new Uint8Array(0))
-    while (crash === undefined && executions < (options.runs ?? Infinity) && now() - started < realMs) batch()
+    const going = () => crash === undefined
+    while (going() && executions < (options.runs ?? Infinity) && now() - started < realMs) batch()
   } finally {
     coverage.close()
   }
