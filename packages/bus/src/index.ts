@@ -1,1 +1,8 @@
-export {}
+export * as Adapter from "./Adapter.ts"
+export * as Batch from "./Batch.ts"
+export * as Durability from "./Durability.ts"
+export * as Event from "./Event.ts"
+export { EventBus } from "./EventBus.ts"
+export * as Filter from "./Filter.ts"
+export * as Poll from "./Poll.ts"
+export * as PublishError from "./PublishError.ts"
