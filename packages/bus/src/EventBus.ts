@@ -5,10 +5,14 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
-import type { AdapterError } from "./Adapter.ts"
+import type { Adapter, AdapterError } from "./Adapter.ts"
+import type { BusConfigError, EventBusOptions } from "./BusConfig.ts"
 import type { LineBatch } from "./core/JsonLines.ts"
+import { make } from "./internal/makeEventBus.ts"
 import type { PollError, PollRequest, PollResponse } from "./Poll.ts"
+import type { IdentityError } from "./ProducerIdentity.ts"
 import type { PublishError } from "./PublishError.ts"
 import type { BusEvent, SubscribeOptions } from "./Subscription.ts"
 
@@ -128,8 +132,14 @@ export class EventBus extends Context.Service<EventBus, {
   /** Publishes bytes, or the UTF-8 of a text, as they are. */
   readonly publishRaw: (payload: Uint8Array | string, options?: PublishOptions) => Effect.Effect<Receipt, PublishError>
   /** Publishes values in order; with `producer`, value `i` has number `sequence + i`. */
-  readonly publishAll: (values: ReadonlyArray<unknown>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
-  readonly publishAllRaw: (payloads: ReadonlyArray<Uint8Array | string>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAll: (
+    values: ReadonlyArray<unknown>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAllRaw: (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes the validated lines of an NDJSON chunk (see `JsonLines`), in order, without an object a line. */
   readonly publishLines: (lines: LineBatch, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes from synchronous code; false when refused for any reason. Never throws, never waits (`suspend` refuses too). */
@@ -151,4 +161,12 @@ export class EventBus extends Context.Service<EventBus, {
   readonly pendingInRings: Effect.Effect<number>
   readonly shards: number
   readonly isHealthy: Effect.Effect<boolean>
-}>()("@perigee/bus/EventBus") {}
+}>()("@perigee/bus/EventBus") {
+  /**
+   * A bus over the {@link Adapter} in the environment. Building it fails when an option is out of bounds, when the adapter promises less than
+   * `atLeast`, or when its identity cannot be had. Closing its scope shuts it down.
+   */
+  static readonly layer = (
+    options: EventBusOptions = {}
+  ): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> => Layer.effect(EventBus, make(options))
+}
