@@ -1,5 +1,5 @@
 import { Effect, Layer } from "effect"
-import { Adapter, AdapterError, adapterError, type AdapterErrorReason } from "../../src/Adapter.ts"
+import { Adapter, type AdapterError, adapterError, type AdapterErrorReason } from "../../src/Adapter.ts"
 import { type Batch, dedupId, forEach, type ProducerMark } from "../../src/Batch.ts"
 import type { Durability } from "../../src/Durability.ts"
 
