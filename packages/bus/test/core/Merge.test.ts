@@ -138,7 +138,7 @@ describe("against a model", () => {
   }, ({ limits, shards }) => {
     const store = new ReadableStore()
     for (let shard = 0; shard < shards; shard++) store.add(shard, Array.from({ length: 200 }, () => ({})))
-    const served = new Array<number>(shards).fill(0)
+    const served = Array.from({ length: shards }, () => 0)
     let cursor = Cursor.empty
     for (let turn = 0; turn < 20; turn++) {
       const result = page(store, cursor, limits[turn % limits.length]!, "shards")
