@@ -203,7 +203,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   }
 
   /** Refuses a call with a payload that is not JSON before any of it is published. */
-  const validated = (payloads: ReadonlyArray<Uint8Array | string>, options: PublishOptions): ReadonlyArray<Uint8Array | string> => {
+  const validated = (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options: PublishOptions
+  ): ReadonlyArray<Uint8Array | string> => {
     if (options.validate !== true) return payloads
     for (const payload of payloads) {
       const length = typeof payload === "string" ? staging.stageString(payload) : staging.stageBytes(payload)
@@ -269,7 +272,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       const shard = offer(payload)
       if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
     }
-    return Effect.flatMap(publishSource(() => new PayloadSource(validated([payload], options), staging), options), receipt(payload))
+    return Effect.flatMap(
+      publishSource(() => new PayloadSource(validated([payload], options), staging), options),
+      receipt(payload)
+    )
   }
 
   const poller = Poller.make(adapter)
