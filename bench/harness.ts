@@ -86,9 +86,14 @@ export const report = (area: string, rows: ReadonlyArray<Row>): void => {
   const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)))
   for (const line of table) console.log(line.map((cell, column) => cell.padEnd(widths[column]!)).join("  ").trimEnd())
   const git = (...args: ReadonlyArray<string>) => execFileSync("git", args, { encoding: "utf8" }).trim()
-  const machine = `${cpus().length} × ${cpus()[0]!.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.versions.node}, ${process.platform}`
+  const machine = `${cpus().length} × ${cpus()[0]!.model.trim()}, ${
+    Math.round(totalmem() / 2 ** 30)
+  } GiB, Node ${process.versions.node}, ${process.platform}`
   const folder = new URL("./results/", import.meta.url)
   mkdirSync(folder, { recursive: true })
-  writeFileSync(new URL(`${area}.json`, folder), `${JSON.stringify({ machine, commit: git("rev-parse", "--short", "HEAD"), rows }, null, 2)}\n`)
+  writeFileSync(
+    new URL(`${area}.json`, folder),
+    `${JSON.stringify({ machine, commit: git("rev-parse", "--short", "HEAD"), rows }, null, 2)}\n`
+  )
   console.log(`\n${machine}\nwritten to bench/results/${area}.json`)
 }

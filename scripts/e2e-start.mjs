@@ -15,7 +15,9 @@ const fail = (message) => {
   process.exit(1)
 }
 
-if (spawnSync("git", ["clone", "--quiet", "--no-local", root, clone], { stdio: "inherit" }).status !== 0) fail("git clone failed")
+if (spawnSync("git", ["clone", "--quiet", "--no-local", root, clone], { stdio: "inherit" }).status !== 0) {
+  fail("git clone failed")
+}
 
 /** Runs `npm start` until its output matches `until`, hands the output to `then`, and stops it as Ctrl-C would. */
 const start = (until, then) =>
@@ -23,7 +25,11 @@ const start = (until, then) =>
     const started = process.hrtime.bigint()
     // The caller's own tools are not the newcomer's: no bin folder of this checkout on the path.
     const PATH = process.env.PATH.split(":").filter((entry) => !entry.includes("node_modules")).join(":")
-    const child = spawn("npm", ["start", "--", "--port", "0"], { cwd: clone, env: { ...process.env, PATH, INIT_CWD: undefined }, detached: true })
+    const child = spawn("npm", ["start", "--", "--port", "0"], {
+      cwd: clone,
+      env: { ...process.env, PATH, INIT_CWD: undefined },
+      detached: true
+    })
     let output = ""
     let reached = false
     const limit = setTimeout(() => {

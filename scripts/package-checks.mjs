@@ -25,7 +25,9 @@ for (const room of ["packages", "apps"]) {
     if (!existsSync(join(folder, "package.json"))) continue
     const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))
     if (manifest.private === true) continue
-    const scripts = Object.keys(manifest.scripts ?? {}).filter((script) => /^(pre|post)?install$|^prepare$/.test(script))
+    const scripts = Object.keys(manifest.scripts ?? {}).filter((script) =>
+      /^(pre|post)?install$|^prepare$/.test(script)
+    )
     if (scripts.length > 0) {
       failed = true
       console.error(`${manifest.name} has install scripts: ${scripts.join(", ")}`)
@@ -36,7 +38,9 @@ for (const room of ["packages", "apps"]) {
     const { filename, entryCount, size } = Array.isArray(report) ? report[0] : Object.values(report)[0]
     const tarball = join(scratch, filename)
     run(bin("publint"), ["run", tarball, "--strict"], folder)
-    if (manifest.exports !== undefined) run(bin("attw"), [tarball, "--profile", "esm-only", "--format", "ascii"], folder)
+    if (manifest.exports !== undefined) {
+      run(bin("attw"), [tarball, "--profile", "esm-only", "--format", "ascii"], folder)
+    }
     console.log(`${manifest.name}: ${entryCount} files, ${(size / 1024).toFixed(0)} kB packed`)
   }
 }

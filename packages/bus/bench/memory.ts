@@ -32,7 +32,9 @@ const used = (): number => {
 
 export const memory = async (): Promise<ReadonlyArray<Row>> => {
   const perEvent = await measure(async () => {
-    const runtime = ManagedRuntime.make(EventBus.layer({ shards: 4, capacityBytes: 2 ** 30, shutdownTimeout: "1 millis" }).pipe(Layer.provide(Hanging)))
+    const runtime = ManagedRuntime.make(
+      EventBus.layer({ shards: 4, capacityBytes: 2 ** 30, shutdownTimeout: "1 millis" }).pipe(Layer.provide(Hanging))
+    )
     const bus = await runtime.runPromise(EventBus)
     const before = used()
     for (let i = 0; i < EVENTS; i++) bus.offerUnsafe(payloads[i & 255]!)

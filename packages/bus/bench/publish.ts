@@ -10,7 +10,10 @@ const ROUND = 8192
 const ROUNDS = 120
 
 /** 256 distinct payloads of 200 bytes: one alone would hash to one shard. */
-export const payloads = Array.from({ length: 256 }, (_, i) => Uint8Array.from({ length: 200 }, (_, j) => 32 + (i * 7 + j * 13) % 90))
+export const payloads = Array.from(
+  { length: 256 },
+  (_, i) => Uint8Array.from({ length: 200 }, (_, j) => 32 + (i * 7 + j * 13) % 90)
+)
 
 /** An object whose JSON has about 200 bytes, like an earthquake of the sample. */
 export const values = Array.from({ length: 256 }, (_, i) => ({
@@ -51,37 +54,65 @@ export const publish = async (): Promise<ReadonlyArray<Row>> => {
     value: await measure(() => rate((i) => Queue.offerUnsafe(queue, payloads[i & 255]!), takeAll))
   }
   const rows: Array<Row> = []
-  rows.push(versus("publish 200 B bytes to the ring", "events/s", await measure(() => rate((i) => bus.offerUnsafe(payloads[i & 255]!), flush)), {
-    peer,
-    goal: { text: "≥ 8 M/s", met: (ours) => ours >= 8e6 }
-  }))
-  rows.push(versus("publish a JSON value of 200 B to the ring", "events/s", await measure(() => rate((i) => bus.offerUnsafe(JSON.stringify(values[i & 255]!)), flush)), {
-    peer,
-    goal: { text: "≥ 1.5 M/s", met: (ours) => ours >= 1.5e6 }
-  }))
-  rows.push(versus("publishAllRaw, 8,192 of 200 B a call", "events/s", await measure(async () => {
-    const all = Array.from({ length: ROUND }, (_, i) => payloads[i & 255]!)
-    let total = 0
-    for (let round = 0; round < ROUNDS; round++) {
-      const started = performance.now()
-      await runtime.runPromise(bus.publishAllRaw(all))
-      total += performance.now() - started
-      await flush()
-    }
-    return (ROUND * ROUNDS) / (total / 1000)
-  })))
-  rows.push(versus("publishRaw, an Effect an event", "events/s", await measure(async () => {
-    let total = 0
-    for (let round = 0; round < ROUNDS / 4; round++) {
-      const started = performance.now()
-      await runtime.runPromise(Effect.gen(function*() {
-        for (let i = 0; i < ROUND; i++) yield* bus.publishRaw(payloads[i & 255]!)
-      }))
-      total += performance.now() - started
-      await flush()
-    }
-    return (ROUND * ROUNDS / 4) / (total / 1000)
-  })))
+  rows.push(
+    versus(
+      "publish 200 B bytes to the ring",
+      "events/s",
+      await measure(() => rate((i) => bus.offerUnsafe(payloads[i & 255]!), flush)),
+      {
+        peer,
+        goal: {
+          text: "≥ 8 M/s",
+          met: (ours) => ours >= 8e6
+        }
+      }
+    )
+  )
+  rows.push(
+    versus(
+      "publish a JSON value of 200 B to the ring",
+      "events/s",
+      await measure(() => rate((i) => bus.offerUnsafe(JSON.stringify(values[i & 255]!)), flush)),
+      {
+        peer,
+        goal: {
+          text: "≥ 1.5 M/s",
+          met: (ours) => ours >= 1.5e6
+        }
+      }
+    )
+  )
+  rows.push(versus(
+    "publishAllRaw, 8,192 of 200 B a call",
+    "events/s",
+    await measure(async () => {
+      const all = Array.from({ length: ROUND }, (_, i) => payloads[i & 255]!)
+      let total = 0
+      for (let round = 0; round < ROUNDS; round++) {
+        const started = performance.now()
+        await runtime.runPromise(bus.publishAllRaw(all))
+        total += performance.now() - started
+        await flush()
+      }
+      return (ROUND * ROUNDS) / (total / 1000)
+    })
+  ))
+  rows.push(versus(
+    "publishRaw, an Effect an event",
+    "events/s",
+    await measure(async () => {
+      let total = 0
+      for (let round = 0; round < ROUNDS / 4; round++) {
+        const started = performance.now()
+        await runtime.runPromise(Effect.gen(function*() {
+          for (let i = 0; i < ROUND; i++) yield* bus.publishRaw(payloads[i & 255]!)
+        }))
+        total += performance.now() - started
+        await flush()
+      }
+      return (ROUND * ROUNDS / 4) / (total / 1000)
+    })
+  ))
   // The reading of the clock is part of each figure: about 50 ns here.
   const single = async (yieldEvery: number): Promise<number> => {
     const samples = new Float64Array(200_000)

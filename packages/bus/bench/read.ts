@@ -1,6 +1,6 @@
 /** Reading back from SQLite, and the latency of a live subscription. */
 import { Effect, Fiber, Stream } from "effect"
-import { type Measured, measure, quantile, type Row, versus } from "../../../bench/harness.ts"
+import { measure, type Measured, quantile, type Row, versus } from "../../../bench/harness.ts"
 import { payloads } from "./publish.ts"
 import { onSqlite } from "./store.ts"
 
@@ -14,15 +14,17 @@ const latency = (seconds: number, background: number): Promise<ReadonlyArray<num
     const samples: Array<number> = []
     const published = new Map<string, number>()
     const decoder = new TextDecoder()
-    const reader = run(bus.subscribe({ from: "beginning", channel: "probe" }).pipe(
-      Stream.runForEach((event) =>
-        Effect.sync(() => {
-          const id = decoder.decode(event.raw)
-          samples.push(performance.now() - published.get(id)!)
-        })
-      ),
-      Effect.forkDetach
-    ))
+    const reader = run(
+      bus.subscribe({ from: "beginning", channel: "probe" }).pipe(
+        Stream.runForEach((event) =>
+          Effect.sync(() => {
+            const id = decoder.decode(event.raw)
+            samples.push(performance.now() - published.get(id)!)
+          })
+        ),
+        Effect.forkDetach
+      )
+    )
     const started = performance.now()
     let sent = 0
     let probes = 0
@@ -51,15 +53,17 @@ export const read = async (): Promise<ReadonlyArray<Row>> => {
       let seen = 0
       let bytes = 0
       const started = performance.now()
-      await run(bus.subscribe({ chunkSize: 10_000 }).pipe(
-        Stream.takeUntil(() => seen === EVENTS - 1),
-        Stream.runForEachArray((events) =>
-          Effect.sync(() => {
-            seen += events.length
-            for (const event of events) bytes += event.raw.length
-          })
+      await run(
+        bus.subscribe({ chunkSize: 10_000 }).pipe(
+          Stream.takeUntil(() => seen === EVENTS - 1),
+          Stream.runForEachArray((events) =>
+            Effect.sync(() => {
+              seen += events.length
+              for (const event of events) bytes += event.raw.length
+            })
+          )
         )
-      ))
+      )
       if (seen !== EVENTS || bytes !== EVENTS * 200) throw new Error(`read ${seen} events, ${bytes} bytes`)
       return EVENTS / ((performance.now() - started) / 1000)
     })
@@ -67,7 +71,9 @@ export const read = async (): Promise<ReadonlyArray<Row>> => {
   const idle = await latency(3, 0)
   const busy = await latency(3, 50)
   return [
-    versus("read back 200 B from SQLite through Stream", "events/s", back, { goal: { text: "≥ 3 M/s", met: (ours) => ours >= 3e6 } }),
+    versus("read back 200 B from SQLite through Stream", "events/s", back, {
+      goal: { text: "≥ 3 M/s", met: (ours) => ours >= 3e6 }
+    }),
     versus("publish to yield of a live subscription, idle, p50", "ms", one(quantile([...idle], 0.5))),
     versus("publish to yield of a live subscription, idle, p99", "ms", one(quantile([...idle], 0.99))),
     versus("publish to yield of a live subscription, 50 k/s, p50", "ms", one(quantile([...busy], 0.5))),

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { performance } from "node:perf_hooks"
 import { Effect, Layer, ManagedRuntime } from "effect"
-import { type Measured, measure, quantile, type Row, versus } from "../../../bench/harness.ts"
+import { measure, type Measured, quantile, type Row, versus } from "../../../bench/harness.ts"
 import { EventBus, type EventBusOptions } from "../src/index.ts"
 import { SqliteStore } from "../src/adapters/sqlite/index.ts"
 import { payloads } from "./publish.ts"
@@ -15,9 +15,16 @@ const EVENTS = 1_000_000
 const CALL = 5000
 
 /** A bus on a fresh SQLite file, for the duration of `use`. */
-export const onSqlite = async <A>(use: (bus: EventBus["Service"], run: <B, E>(effect: Effect.Effect<B, E>) => Promise<B>) => Promise<A>, options: EventBusOptions = {}): Promise<A> => {
+export const onSqlite = async <A>(
+  use: (bus: EventBus["Service"], run: <B, E>(effect: Effect.Effect<B, E>) => Promise<B>) => Promise<A>,
+  options: EventBusOptions = {}
+): Promise<A> => {
   const folder = mkdtempSync(join(tmpdir(), "perigee-bench-"))
-  const runtime = ManagedRuntime.make(EventBus.layer({ atLeast: "fsync", ...options }).pipe(Layer.provide(SqliteStore.layer({ path: join(folder, "events.db") }))))
+  const runtime = ManagedRuntime.make(
+    EventBus.layer({ atLeast: "fsync", ...options }).pipe(
+      Layer.provide(SqliteStore.layer({ path: join(folder, "events.db") }))
+    )
+  )
   try {
     return await use(await runtime.runPromise(EventBus), (effect) => runtime.runPromise(effect))
   } finally {
@@ -26,7 +33,10 @@ export const onSqlite = async <A>(use: (bus: EventBus["Service"], run: <B, E>(ef
   }
 }
 
-const calls = Array.from({ length: 16 }, (_, c) => Array.from({ length: CALL }, (_, i) => payloads[(c * 31 + i) & 255]!))
+const calls = Array.from(
+  { length: 16 },
+  (_, c) => Array.from({ length: CALL }, (_, i) => payloads[(c * 31 + i) & 255]!)
+)
 
 const bullMq = async (): Promise<{ readonly version: string; readonly value: Measured } | undefined> => {
   try {
@@ -42,8 +52,23 @@ const bullMq = async (): Promise<{ readonly version: string; readonly value: Mea
     })
   })
   const folder = mkdtempSync(join(tmpdir(), "perigee-bench-redis-"))
-  const server = spawn("redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""], { stdio: ["ignore", "pipe", "ignore"] })
-  await new Promise<void>((resolve) => server.stdout.on("data", (chunk) => String(chunk).includes("Ready to accept") && resolve()))
+  const server = spawn("redis-server", [
+    "--port",
+    String(port),
+    "--bind",
+    "127.0.0.1",
+    "--dir",
+    folder,
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "everysec",
+    "--save",
+    ""
+  ], { stdio: ["ignore", "pipe", "ignore"] })
+  await new Promise<void>((resolve) =>
+    server.stdout.on("data", (chunk) => String(chunk).includes("Ready to accept") && resolve())
+  )
   const { Queue } = await import("bullmq")
   const { default: manifest } = await import("bullmq/package.json", { with: { type: "json" } })
   const queue = new Queue("bench", { connection: { host: "127.0.0.1", port } })
@@ -95,7 +120,9 @@ export const store = async (): Promise<ReadonlyArray<Row>> => {
           sent++
         }
         sent++
-        waiting.push(run(bus.publishRaw(text, { until: "durable" })).then(() => void samples.push(performance.now() - from)))
+        waiting.push(
+          run(bus.publishRaw(text, { until: "durable" })).then(() => void samples.push(performance.now() - from))
+        )
       }
       await new Promise((resolve) => setImmediate(resolve))
     }
@@ -108,10 +135,17 @@ export const store = async (): Promise<ReadonlyArray<Row>> => {
       peer: peer === undefined ? undefined : { name: "BullMQ addBulk(500), redis everysec", ...peer },
       goal: { text: "≥ 500 k/s, ≥ 15 ×", met: (ours, ratio) => ours >= 500_000 && !(ratio < 15) }
     }),
-    versus("… busy time of the main thread", "µs/event", { ...one(quantile(mainThread, 0.5)), spread: (Math.max(...mainThread) - Math.min(...mainThread)) / quantile(mainThread, 0.5) }, {
+    versus("… busy time of the main thread", "µs/event", {
+      ...one(quantile(mainThread, 0.5)),
+      spread: (Math.max(...mainThread) - Math.min(...mainThread)) / quantile(mainThread, 0.5)
+    }, {
       goal: { text: "≤ 0.5 µs", met: (ours) => ours <= 0.5 }
     }),
-    versus("time to durable at 50 k/s offered, p50", "ms", one(quantile(latency, 0.5)), { goal: { text: "≤ 1 ms", met: (ours) => ours <= 1 } }),
-    versus("time to durable at 50 k/s offered, p99", "ms", one(quantile(latency, 0.99)), { goal: { text: "≤ 8 ms", met: (ours) => ours <= 8 } })
+    versus("time to durable at 50 k/s offered, p50", "ms", one(quantile(latency, 0.5)), {
+      goal: { text: "≤ 1 ms", met: (ours) => ours <= 1 }
+    }),
+    versus("time to durable at 50 k/s offered, p99", "ms", one(quantile(latency, 0.99)), {
+      goal: { text: "≤ 8 ms", met: (ours) => ours <= 8 }
+    })
   ]
 }

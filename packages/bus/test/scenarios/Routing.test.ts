@@ -33,7 +33,10 @@ describe("which shard an event goes to", () => {
       yield* bus.publishAllRaw(texts, { until: "durable" })
       for (let shard = 0; shard < 4; shard++) {
         const expected = texts.filter((text) => shardOf(hash(text), 4) === shard)
-        assert.deepStrictEqual(adapter.events.filter((event) => event.shard === shard).map((event) => event.text), expected)
+        assert.deepStrictEqual(
+          adapter.events.filter((event) => event.shard === shard).map((event) => event.text),
+          expected
+        )
       }
     }))
 
