@@ -19,8 +19,11 @@ import type { BusEvent, SubscribeOptions } from "./Subscription.ts"
 
 /** @category models @since 0.1.0 */
 export interface PublishOptions {
-  /** Events with the same key go to the same shard, in order. Default: the shard is chosen by the payload's hash. */
-  readonly key?: string | undefined
+  /**
+   * Events with the same key go to the same shard, in order. Default: the shard is chosen by the payload's hash. A call of many takes one key
+   * for all, or a list with a key for each.
+   */
+  readonly key?: string | ReadonlyArray<string> | undefined
   /** Refuse the whole call unless every payload is one JSON document (RFC 8259, strict UTF-8, nested at most 128 deep). Default false. */
   readonly validate?: boolean | undefined
   /** Channel name, kept beside the payload. At most 255 UTF-8 bytes; at most 65,535 distinct names in the life of a bus. */

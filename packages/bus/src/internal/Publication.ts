@@ -16,9 +16,9 @@ export interface Source {
   /** Makes event `index` current; its length in bytes. */
   readonly load: (index: number) => number
   /** The current event is `bytes[from, to)`. */
-  bytes: Uint8Array
-  from: number
-  to: number
+  readonly bytes: Uint8Array
+  readonly from: number
+  readonly to: number
   /** Shard of the current event by its content. May be asked only after `load`, before anything else is staged. */
   readonly route: (index: number, shards: number) => number
 }
@@ -80,6 +80,41 @@ export class LineSource implements Source {
     if (shards === 1) return 0
     if (shards === this.#shards && this.#lines.routes !== undefined) return this.#lines.routes[index]!
     return this.#staging.route(this.#staging.stageBytes(this.bytes.subarray(this.from, this.to)), shards)
+  }
+}
+
+/** Events that go where a key of their own says, whatever their content. */
+export class KeyedSource implements Source {
+  readonly count: number
+  readonly #source: Source
+  readonly #hashes: BigUint64Array
+  readonly #shardOf: (hash: bigint, shards: number) => number
+
+  constructor(source: Source, hashes: BigUint64Array, shardOf: (hash: bigint, shards: number) => number) {
+    this.count = source.count
+    this.#source = source
+    this.#hashes = hashes
+    this.#shardOf = shardOf
+  }
+
+  get bytes(): Uint8Array {
+    return this.#source.bytes
+  }
+
+  get from(): number {
+    return this.#source.from
+  }
+
+  get to(): number {
+    return this.#source.to
+  }
+
+  load(index: number): number {
+    return this.#source.load(index)
+  }
+
+  route(index: number, shards: number): number {
+    return this.#shardOf(this.#hashes[index]!, shards)
   }
 }
 

@@ -1,6 +1,6 @@
 /** The events of one page as a subscriber gets them: each knows the cursor to come back to just after it. */
 import * as Result from "effect/Result"
-import * as Cursor from "../Cursor.ts"
+import type * as Cursor from "../Cursor.ts"
 import type { StoredEvent } from "../Event.ts"
 import type { BusEvent } from "../Subscription.ts"
 

@@ -35,11 +35,11 @@ import type {
 } from "../EventBus.ts"
 import * as ProducerIdentity from "../ProducerIdentity.ts"
 import { PublishError } from "../PublishError.ts"
-import * as Subscription from "../Subscription.ts"
 import { work, type Works } from "./Dispatcher.ts"
 import * as Poller from "./Poller.ts"
 import {
   type Desk,
+  KeyedSource,
   LineSource,
   PayloadSource,
   Publication,
@@ -47,6 +47,7 @@ import {
   type Tally,
   type Terms
 } from "./Publication.ts"
+import * as Subscriber from "./Subscriber.ts"
 
 /** Blocks kept for reuse, over all shards: 8 MiB. */
 const POOLED_BLOCKS = 64
@@ -177,16 +178,24 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
 
   const desk: Desk = { intake, staging, now, isClosing, producer: findProducer }
 
+  const hashOf = (key: string): bigint => {
+    const length = staging.stageString(key)
+    if (length > settings.maxEventBytes) {
+      throw new PublishError({ reason: { _tag: "TooLarge", bytes: length, limit: settings.maxEventBytes } })
+    }
+    return staging.hash(length)
+  }
+
+  const keyedSource = (source: Source, keys: ReadonlyArray<string>): Source => {
+    if (keys.length !== source.count) {
+      throw new PublishError({ reason: { _tag: "InvalidKeys", keys: keys.length, events: source.count } })
+    }
+    return new KeyedSource(source, BigUint64Array.from(keys, hashOf), shardOf)
+  }
+
   /** Checks what a call asks for before any of it is published. */
   const termsOf = (source: Source, options: PublishOptions): Terms => {
-    let keyHash: bigint | undefined
-    if (options.key !== undefined) {
-      const length = staging.stageString(options.key)
-      if (length > settings.maxEventBytes) {
-        throw new PublishError({ reason: { _tag: "TooLarge", bytes: length, limit: settings.maxEventBytes } })
-      }
-      keyHash = staging.hash(length)
-    }
+    const keyHash = typeof options.key === "string" ? hashOf(options.key) : undefined
     const channel = options.channel === undefined ? 0 : channels.indexOf(options.channel)
     if (channel === -1) throw new PublishError({ reason: { _tag: "InvalidChannel", channel: options.channel! } })
     const sequence = options.producer?.sequence
@@ -194,7 +203,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       throw new PublishError({ reason: { _tag: "InvalidProducer", producer: options.producer!.name, sequence } })
     }
     return {
-      source,
+      source: typeof options.key === "object" ? keyedSource(source, options.key) : source,
       keyed: keyHash === undefined ? undefined : (shards) => shardOf(keyHash, shards),
       channel,
       durable: options.until === "durable",
@@ -279,7 +288,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   }
 
   const poller = Poller.make(adapter)
-  const wake: Subscription.Wake = {
+  const wake: Subscriber.Wake = {
     version: () => stored.version,
     changed: (seen) =>
       Effect.callback<void>((resume) => {
@@ -406,7 +415,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
     offerUnsafe: (payload) => offer(payload) !== -1,
     poll: poller.poll,
-    subscribe: (options) => Subscription.make(poller, wake, adapter, options),
+    subscribe: (options) => Subscriber.make(poller, wake, adapter, options),
     lastSequence: (name) =>
       Effect.suspend(() => {
         const known = producers.peek(name)

@@ -1,5 +1,6 @@
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { Adapter, type AdapterError, adapterError, type AdapterErrorReason, type ShardPage } from "../../src/Adapter.ts"
+import { type Batch, dedupId, forEach } from "../../src/Batch.ts"
 import type { StoredEvent } from "../../src/Event.ts"
 
 export interface Entry {
@@ -7,18 +8,20 @@ export interface Entry {
   readonly ts: bigint
   readonly raw: string
   readonly channel?: string | null
+  readonly dedupId?: string
   /** The store holds something here that it cannot turn into an event. */
   readonly lost?: boolean
 }
 
 const utf8 = new TextEncoder()
+const decoder = new TextDecoder()
 
 const eventOf = (shard: number, entry: Entry): StoredEvent => ({
   id: entry.id,
   shard,
   raw: utf8.encode(entry.raw),
   insertionTs: entry.ts,
-  dedupId: null,
+  dedupId: entry.dedupId ?? null,
   channel: entry.channel ?? null
 })
 
@@ -32,6 +35,8 @@ export class ReadableStore {
   tailsFailing: AdapterErrorReason["_tag"] | undefined
   storeId: string | null = null
   polls: Array<{ readonly shard: number; readonly after: string | null; readonly limit: number }> = []
+  /** Runs after the tails were taken and before they are given out. */
+  afterTails: () => void = () => {}
   /** Runs before every poll of a shard. */
   onPoll: (shard: number) => Effect.Effect<void, AdapterError> = () => Effect.void
 
@@ -45,6 +50,21 @@ export class ReadableStore {
     }
     this.shards.set(shard, entries)
     return this
+  }
+
+  #store(batch: Batch): void {
+    const identity = dedupId(batch.nonce, batch.shard, batch.sequenceStart, 0)
+    if (this.shards.get(batch.shard)?.some((entry) => entry.dedupId === identity) === true) return
+    const entries: Array<Partial<Entry>> = []
+    forEach(batch, (payload, ts, channel, index) => {
+      entries.push({
+        ts,
+        channel,
+        raw: decoder.decode(payload),
+        dedupId: dedupId(batch.nonce, batch.shard, batch.sequenceStart, index)
+      })
+    })
+    this.add(batch.shard, entries)
   }
 
   page(shard: number, after: string | null, limit: number): ShardPage {
@@ -64,7 +84,7 @@ export class ReadableStore {
     durability: "memory",
     storeId: null,
     lastInsertionTs: BigInt(0),
-    append: () => Effect.void,
+    append: (batch) => Effect.sync(() => this.#store(batch)),
     flush: Effect.void,
     poll: (shard, after, limit) =>
       Effect.suspend(() => {
@@ -81,6 +101,7 @@ export class ReadableStore {
       const tails = new Map<number, string>()
       for (const [shard, entries] of this.shards) if (entries.length > 0) tails.set(shard, entries.at(-1)!.id)
       for (const shard of this.stalling) tails.set(shard, "999999")
+      this.afterTails()
       return Effect.succeed(tails)
     }),
     producerMarks: () => Effect.succeed([]),
@@ -91,4 +112,6 @@ export class ReadableStore {
   get adapter(): Adapter["Service"] {
     return { ...this.service, storeId: this.storeId }
   }
+
+  readonly layer: Layer.Layer<Adapter> = Layer.sync(Adapter, () => this.adapter)
 }

@@ -1,12 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Pulse } from "../src/core/Signal.ts"
-import * as Filter from "../src/Filter.ts"
-import * as Poller from "../src/internal/Poller.ts"
-import type { PollError } from "../src/Poll.ts"
-import * as Subscription from "../src/Subscription.ts"
-import { ReadableStore } from "./support/ReadableStore.ts"
+import { Pulse } from "../../src/core/Signal.ts"
+import * as Filter from "../../src/Filter.ts"
+import * as Poller from "../../src/internal/Poller.ts"
+import * as Subscriber from "../../src/internal/Subscriber.ts"
+import type { PollError } from "../../src/Poll.ts"
+import type * as Subscription from "../../src/Subscription.ts"
+import { ReadableStore } from "../support/ReadableStore.ts"
 
 /** The store of a bus that does nothing but wake its subscribers. */
 class Fixture {
@@ -15,7 +16,7 @@ class Fixture {
   #closed = false
   waits = 0
 
-  readonly wake: Subscription.Wake = {
+  readonly wake: Subscriber.Wake = {
     version: () => this.#pulse.version,
     closed: () => this.#closed,
     changed: (seen) =>
@@ -27,7 +28,7 @@ class Fixture {
   }
 
   subscribe(options?: Subscription.SubscribeOptions): Stream.Stream<Subscription.BusEvent, PollError> {
-    return Subscription.make(Poller.make(this.store.adapter), this.wake, this.store.adapter, options)
+    return Subscriber.make(Poller.make(this.store.adapter), this.wake, this.store.adapter, options)
   }
 
   add(shard: number, entries: Parameters<ReadableStore["add"]>[1]): this {
@@ -74,15 +75,14 @@ describe("following", () => {
       assert.deepStrictEqual(seen.slice(4), ["1/2", "1/3"])
       yield* Fiber.interrupt(fiber)
     }))
-  it.effect("what is stored while a page is read is not missed", () =>
+  it.effect("what is stored between a look at the store and the wait for news is not missed", () =>
     Effect.gen(function*() {
       const bus = new Fixture().add(0, many(1))
-      let once = true
-      bus.store.onPoll = () =>
-        Effect.sync(() => {
-          if (once) bus.add(7, many(1))
-          once = false
-        })
+      let looks = 0
+      // The second look finds nothing new, and only then does the event arrive.
+      bus.store.afterTails = () => {
+        if (++looks === 2) bus.add(7, many(1))
+      }
       const seen: Array<string> = []
       const fiber = yield* into(bus.subscribe(), seen)
       yield* settle
