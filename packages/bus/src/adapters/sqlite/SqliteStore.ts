@@ -174,8 +174,7 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
     Effect.suspend(() => isClosed ? Effect.fail(adapterError(adapter, "Shutdown", `${path} is closed`)) : effect())
 
   if (retention.maxAgeMillis !== null) {
-    yield* Effect.suspend(() => writer.ask({ _tag: "sweep", now: clock.currentTimeMillisUnsafe() })).pipe(
-      Effect.ignore,
+    yield* Effect.sync(() => writer.tell({ _tag: "sweep", now: clock.currentTimeMillisUnsafe() })).pipe(
       Effect.repeat(Schedule.spaced(Math.min(60_000, Math.max(1000, retention.maxAgeMillis / 4)))),
       Effect.forkScoped
     )
