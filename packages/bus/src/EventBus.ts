@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
 import type { Adapter, AdapterError } from "./Adapter.ts"
@@ -18,8 +19,13 @@ import type { BusEvent, SubscribeOptions } from "./Subscription.ts"
 
 /** @category models @since 0.1.0 */
 export interface PublishOptions {
-  /** Events with the same key go to the same shard, in order. Default: the shard is chosen by the payload's hash. */
-  readonly key?: string | undefined
+  /**
+   * Events with the same key go to the same shard, in order. Default: the shard is chosen by the payload's hash. A call of many takes one key
+   * for all, or a list with a key for each.
+   */
+  readonly key?: string | ReadonlyArray<string> | undefined
+  /** Refuse the whole call unless every payload is one JSON document (RFC 8259, strict UTF-8, nested at most 128 deep). Default false. */
+  readonly validate?: boolean | undefined
   /** Channel name, kept beside the payload. At most 255 UTF-8 bytes; at most 65,535 distinct names in the life of a bus. */
   readonly channel?: string | undefined
   /** When the effect ends: once the ring has the event (default), or once the adapter has it with the durability it claims. */
@@ -132,8 +138,14 @@ export class EventBus extends Context.Service<EventBus, {
   /** Publishes bytes, or the UTF-8 of a text, as they are. */
   readonly publishRaw: (payload: Uint8Array | string, options?: PublishOptions) => Effect.Effect<Receipt, PublishError>
   /** Publishes values in order; with `producer`, value `i` has number `sequence + i`. */
-  readonly publishAll: (values: ReadonlyArray<unknown>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
-  readonly publishAllRaw: (payloads: ReadonlyArray<Uint8Array | string>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAll: (
+    values: ReadonlyArray<unknown>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAllRaw: (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes the validated lines of an NDJSON chunk (see `JsonLines`), in order, without an object a line. */
   readonly publishLines: (lines: LineBatch, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes from synchronous code; false when refused for any reason. Never throws, never waits (`suspend` refuses too). */
@@ -160,6 +172,14 @@ export class EventBus extends Context.Service<EventBus, {
    * A bus over the {@link Adapter} in the environment. Building it fails when an option is out of bounds, when the adapter promises less than
    * `atLeast`, or when its identity cannot be had. Closing its scope shuts it down.
    */
-  static readonly layer = (options: EventBusOptions = {}): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> =>
-    Layer.effect(EventBus, make(options))
+  static readonly layer = (
+    options: EventBusOptions = {}
+  ): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> => Layer.effect(EventBus, make(options))
+
+  /** The same with options read from the `ConfigProvider` of the environment. */
+  static readonly layerConfig = (
+    options: Config.Wrap<Omit<EventBusOptions, "identity" | "onBatchFailed">>,
+    rest: Pick<EventBusOptions, "identity" | "onBatchFailed"> = {}
+  ): Layer.Layer<EventBus, BusConfigError | IdentityError | Config.ConfigError, Adapter> =>
+    Layer.effect(EventBus, Effect.flatMap(Config.unwrap(options), (read) => make({ ...read, ...rest })))
 }

@@ -16,9 +16,9 @@ export interface Source {
   /** Makes event `index` current; its length in bytes. */
   readonly load: (index: number) => number
   /** The current event is `bytes[from, to)`. */
-  bytes: Uint8Array
-  from: number
-  to: number
+  readonly bytes: Uint8Array
+  readonly from: number
+  readonly to: number
   /** Shard of the current event by its content. May be asked only after `load`, before anything else is staged. */
   readonly route: (index: number, shards: number) => number
 }
@@ -83,6 +83,41 @@ export class LineSource implements Source {
   }
 }
 
+/** Events that go where a key of their own says, whatever their content. */
+export class KeyedSource implements Source {
+  readonly count: number
+  readonly #source: Source
+  readonly #hashes: BigUint64Array
+  readonly #shardOf: (hash: bigint, shards: number) => number
+
+  constructor(source: Source, hashes: BigUint64Array, shardOf: (hash: bigint, shards: number) => number) {
+    this.count = source.count
+    this.#source = source
+    this.#hashes = hashes
+    this.#shardOf = shardOf
+  }
+
+  get bytes(): Uint8Array {
+    return this.#source.bytes
+  }
+
+  get from(): number {
+    return this.#source.from
+  }
+
+  get to(): number {
+    return this.#source.to
+  }
+
+  load(index: number): number {
+    return this.#source.load(index)
+  }
+
+  route(index: number, shards: number): number {
+    return this.#shardOf(this.#hashes[index]!, shards)
+  }
+}
+
 /** What the calls of one bus share. */
 export interface Desk {
   readonly intake: Intake
@@ -118,7 +153,15 @@ const worse: Record<string, number> = { stranded: 1, evicted: 2, failed: 3, unkn
 
 /** Runs one call. */
 export class Publication {
-  readonly tally: Tally = { accepted: 0, duplicates: 0, rejected: 0, tooLarge: 0, shard: 0, lastMillis: 0, lastNanos: 0 }
+  readonly tally: Tally = {
+    accepted: 0,
+    duplicates: 0,
+    rejected: 0,
+    tooLarge: 0,
+    shard: 0,
+    lastMillis: 0,
+    lastNanos: 0
+  }
   readonly #desk: Desk
   readonly #terms: Terms
   #next = 0
@@ -170,7 +213,9 @@ export class Publication {
       }
       const refusing = this.#push(producer, undefined)
       if (refusing === undefined) return Effect.succeed(this.tally)
-      if (intake.mode === "suspend") return Effect.flatMap(this.#waitForRoom(refusing, producer), () => this.#proceed(producer))
+      if (intake.mode === "suspend") {
+        return Effect.flatMap(this.#waitForRoom(refusing, producer), () => this.#proceed(producer))
+      }
       // Only a named producer's call ends early: its later events may not overtake the refused one.
       const rest = this.#terms.source.count - this.#next
       this.tally.rejected += rest
@@ -314,7 +359,8 @@ export class Publication {
     return Effect.suspend(() =>
       this.#awaited.size === 0 ? verdict : Effect.andThen(
         Effect.callback<void>((resume) => {
-          this.#settled = () => resume(Effect.void)
+          // Settling can happen inside somebody's push: the fiber goes on in a turn of its own, not in the middle of theirs.
+          this.#settled = () => resume(Effect.yieldNow)
         }),
         verdict
       )

@@ -23,13 +23,31 @@ import { Staging } from "../core/Staging.ts"
 import { Timestamps } from "../core/Timestamps.ts"
 import { shardOf } from "../core/XxHash3.ts"
 import { isAtLeast } from "../Durability.ts"
-import type { BusStats, EventBus, FlushReport, PublishOptions, PublishSummary, Receipt, ShardStats, ShutdownReport } from "../EventBus.ts"
+import type {
+  BusStats,
+  EventBus,
+  FlushReport,
+  PublishOptions,
+  PublishSummary,
+  Receipt,
+  ShardStats,
+  ShutdownReport
+} from "../EventBus.ts"
 import * as ProducerIdentity from "../ProducerIdentity.ts"
 import { PublishError } from "../PublishError.ts"
-import * as Subscription from "../Subscription.ts"
 import { work, type Works } from "./Dispatcher.ts"
 import * as Poller from "./Poller.ts"
-import { type Desk, LineSource, PayloadSource, Publication, type Source, type Tally, type Terms } from "./Publication.ts"
+import {
+  type Desk,
+  KeyedSource,
+  LineSource,
+  PayloadSource,
+  Publication,
+  type Source,
+  type Tally,
+  type Terms
+} from "./Publication.ts"
+import * as Subscriber from "./Subscriber.ts"
 
 /** Blocks kept for reuse, over all shards: 8 MiB. */
 const POOLED_BLOCKS = 64
@@ -83,9 +101,22 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const identity = yield* options.identity ?? ProducerIdentity.ephemeral
 
   const pool = new BlockPool(POOLED_BLOCKS)
-  const lanes = Array.from({ length: settings.shards }, (_, id) =>
-    new Lane(id, new Ring(settings.capacity, settings.capacityBytes, pool), new Batcher(settings.batch), identity.start(id)))
-  const intake = new Intake(lanes, settings.backpressure, settings.maxEventBytes, new Timestamps(adapter.lastInsertionTs))
+  const lanes = Array.from(
+    { length: settings.shards },
+    (_, id) =>
+      new Lane(
+        id,
+        new Ring(settings.capacity, settings.capacityBytes, pool),
+        new Batcher(settings.batch),
+        identity.start(id)
+      )
+  )
+  const intake = new Intake(
+    lanes,
+    settings.backpressure,
+    settings.maxEventBytes,
+    new Timestamps(adapter.lastInsertionTs)
+  )
   const staging = new Staging({ maxBytes: settings.maxEventBytes })
   const channels = new Channels()
   const producers = new Producers(settings.maxProducers)
@@ -114,7 +145,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     Effect.callback<void>((resume) => {
       if (lane.settlement.settled >= lane.settlement.accepted) return resume(Effect.void)
       const run = lane.settlement.open(lane.settlement.settled + 1)
-      lane.settlement.close(run, () => resume(Effect.void))
+      lane.settlement.close(run, () => resume(Effect.yieldNow))
       lane.wake()
       return Effect.sync(() => lane.settlement.drop(run))
     })
@@ -128,34 +159,43 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
         const known = producers.peek(name)
         if (known !== undefined && !known.broken) return Effect.succeed(known)
         // What is still on its way has to land before the store can say how far it got.
-        return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true }).pipe(
-          Effect.andThen(adapter.producerMarks(name)),
-          Effect.timeoutOrElse({
-            duration: settings.adapterTimeout,
-            orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
-          }),
-          Effect.mapError((cause) => new PublishError({ reason: { _tag: "Unknown", count: 0, cause } })),
-          Effect.map((marks) => {
-            const producer = new Producer(name, settings.shards, marks, known ?? broken)
-            producers.add(producer)
-            return producer
-          })
-        )
+        return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true })
+          .pipe(
+            Effect.andThen(adapter.producerMarks(name)),
+            Effect.timeoutOrElse({
+              duration: settings.adapterTimeout,
+              orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
+            }),
+            Effect.mapError((cause) => new PublishError({ reason: { _tag: "Unknown", count: 0, cause } })),
+            Effect.map((marks) => {
+              const producer = new Producer(name, settings.shards, marks, known ?? broken)
+              producers.add(producer)
+              return producer
+            })
+          )
       }))
     })
 
   const desk: Desk = { intake, staging, now, isClosing, producer: findProducer }
 
+  const hashOf = (key: string): bigint => {
+    const length = staging.stageString(key)
+    if (length > settings.maxEventBytes) {
+      throw new PublishError({ reason: { _tag: "TooLarge", bytes: length, limit: settings.maxEventBytes } })
+    }
+    return staging.hash(length)
+  }
+
+  const keyedSource = (source: Source, keys: ReadonlyArray<string>): Source => {
+    if (keys.length !== source.count) {
+      throw new PublishError({ reason: { _tag: "InvalidKeys", keys: keys.length, events: source.count } })
+    }
+    return new KeyedSource(source, BigUint64Array.from(keys, hashOf), shardOf)
+  }
+
   /** Checks what a call asks for before any of it is published. */
   const termsOf = (source: Source, options: PublishOptions): Terms => {
-    let keyHash: bigint | undefined
-    if (options.key !== undefined) {
-      const length = staging.stageString(options.key)
-      if (length > settings.maxEventBytes) {
-        throw new PublishError({ reason: { _tag: "TooLarge", bytes: length, limit: settings.maxEventBytes } })
-      }
-      keyHash = staging.hash(length)
-    }
+    const keyHash = typeof options.key === "string" ? hashOf(options.key) : undefined
     const channel = options.channel === undefined ? 0 : channels.indexOf(options.channel)
     if (channel === -1) throw new PublishError({ reason: { _tag: "InvalidChannel", channel: options.channel! } })
     const sequence = options.producer?.sequence
@@ -163,12 +203,27 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       throw new PublishError({ reason: { _tag: "InvalidProducer", producer: options.producer!.name, sequence } })
     }
     return {
-      source,
+      source: typeof options.key === "object" ? keyedSource(source, options.key) : source,
       keyed: keyHash === undefined ? undefined : (shards) => shardOf(keyHash, shards),
       channel,
       durable: options.until === "durable",
       producer: options.producer
     }
+  }
+
+  /** Refuses a call with a payload that is not JSON before any of it is published. */
+  const validated = (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options: PublishOptions
+  ): ReadonlyArray<Uint8Array | string> => {
+    if (options.validate !== true) return payloads
+    for (const payload of payloads) {
+      const length = typeof payload === "string" ? staging.stageString(payload) : staging.stageBytes(payload)
+      if (length > settings.maxEventBytes) continue
+      const offset = staging.validate(length)
+      if (offset !== -1) throw new PublishError({ reason: { _tag: "Serialization", offset, cause: staging.fault } })
+    }
+    return payloads
   }
 
   const publishSource = (source: () => Source, options: PublishOptions): Effect.Effect<Tally, PublishError> =>
@@ -186,9 +241,13 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
 
   /** The receipt of a call of one event; what a call of many reports in its summary is a failure here. */
   const receipt = (payload: Uint8Array | string) => (tally: Tally): Effect.Effect<Receipt, PublishError> => {
-    if (tally.rejected > 0) return Effect.fail(new PublishError({ reason: { _tag: "Backpressure", shard: tally.shard } }))
+    if (tally.rejected > 0) {
+      return Effect.fail(new PublishError({ reason: { _tag: "Backpressure", shard: tally.shard } }))
+    }
     if (tally.tooLarge > 0) {
-      return Effect.fail(new PublishError({ reason: { _tag: "TooLarge", bytes: sizeOf(payload), limit: settings.maxEventBytes } }))
+      return Effect.fail(
+        new PublishError({ reason: { _tag: "TooLarge", bytes: sizeOf(payload), limit: settings.maxEventBytes } })
+      )
     }
     return Effect.succeed(new LazyReceipt(tally.shard, tally.duplicates > 0, tally.lastMillis, tally.lastNanos))
   }
@@ -211,25 +270,32 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   }
 
   const isPlain = (options: PublishOptions): boolean =>
-    options.key === undefined && options.channel === undefined && options.producer === undefined && options.until !== "durable"
+    options.key === undefined && options.channel === undefined && options.producer === undefined &&
+    options.until !== "durable"
 
-  const publishPayload = (payload: Uint8Array | string, options: PublishOptions): Effect.Effect<Receipt, PublishError> => {
+  const publishPayload = (
+    payload: Uint8Array | string,
+    options: PublishOptions
+  ): Effect.Effect<Receipt, PublishError> => {
     if (isPlain(options)) {
       const shard = offer(payload)
       if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
     }
-    return Effect.flatMap(publishSource(() => new PayloadSource([payload], staging), options), receipt(payload))
+    return Effect.flatMap(
+      publishSource(() => new PayloadSource(validated([payload], options), staging), options),
+      receipt(payload)
+    )
   }
 
   const poller = Poller.make(adapter)
-  const wake: Subscription.Wake = {
+  const wake: Subscriber.Wake = {
     version: () => stored.version,
     changed: (seen) =>
       Effect.callback<void>((resume) => {
         if (closed) return resume(Effect.void)
         const stop = stored.sleep(seen, () => resume(Effect.void))
         // Whoever waits for news should not wait for a batch to fill up as well.
-        for (const lane of lanes) { if (!lane.ring.isEmpty) lane.wake() }
+        for (const lane of lanes) if (!lane.ring.isEmpty) lane.wake()
         return Effect.sync(stop)
       }),
     closed: () => closed
@@ -249,7 +315,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Effect.timeoutOption(settings.adapterTimeout),
       Effect.andThen(flushAdapter),
       Effect.map(() => {
-        const outstanding = targets.reduce((sum, { lane, ordinal }) => sum + Math.max(0, ordinal - lane.settlement.settled), 0)
+        const outstanding = targets.reduce(
+          (sum, { lane, ordinal }) => sum + Math.max(0, ordinal - lane.settlement.settled),
+          0
+        )
         return { complete: outstanding === 0, outstanding }
       })
     )
@@ -271,7 +340,9 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     }
     const flushed = yield* Effect.exit(flushAdapter)
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
-    const flushError = Exit.isFailure(flushed) ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null : null
+    const flushError = Exit.isFailure(flushed)
+      ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null
+      : null
     if (stranded > 0) yield* Effect.logError("the bus shut down with a loss", { stranded })
     closed = true
     stored.beat()
@@ -284,7 +355,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const shutdown: Effect.Effect<ShutdownReport> = Effect.suspend(() => {
     if (started) return Deferred.await(report)
     started = true
-    return drain.pipe(Effect.into(report), Effect.forkDetach({ startImmediately: true }), Effect.andThen(Deferred.await(report)))
+    return Effect.andThen(
+      Effect.forkDetach(Effect.onExit(drain, (exit) => Deferred.done(report, exit)), { startImmediately: true }),
+      Deferred.await(report)
+    )
   })
   yield* Scope.addFinalizer(scope, shutdown)
 
@@ -336,16 +410,18 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     publishAll: (values, options = noOptions) =>
       Effect.map(publishSource(() => new PayloadSource(values.map(serialize), staging), options), summary),
     publishAllRaw: (payloads, options = noOptions) =>
-      Effect.map(publishSource(() => new PayloadSource(payloads, staging), options), summary),
+      Effect.map(publishSource(() => new PayloadSource(validated(payloads, options), staging), options), summary),
     publishLines: (lines, options = noOptions) =>
       Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
     offerUnsafe: (payload) => offer(payload) !== -1,
     poll: poller.poll,
-    subscribe: (options) => Subscription.make(poller, wake, adapter, options),
+    subscribe: (options) => Subscriber.make(poller, wake, adapter, options),
     lastSequence: (name) =>
       Effect.suspend(() => {
         const known = producers.peek(name)
-        return known !== undefined && !known.broken ? Effect.succeed(known.prefix) : Effect.map(adapter.producerMarks(name), storedPrefix)
+        return known !== undefined && !known.broken
+          ? Effect.succeed(known.prefix)
+          : Effect.map(adapter.producerMarks(name), storedPrefix)
       }),
     flush,
     shutdown,
