@@ -6,7 +6,7 @@
 import { randomUUID } from "node:crypto"
 import { existsSync } from "node:fs"
 import { dirname } from "node:path"
-import { DatabaseSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -76,14 +76,18 @@ const failure = (path: string, cause: unknown): FileLockError => {
   }
 }
 
+interface Sqlite {
+  readonly DatabaseSync: typeof DatabaseSync
+}
+
 /**
  * Holds an open write transaction on a database of one row. The lock is the operating system's, so that neither a crash nor `kill -9`
  * leaves it behind, and readers see the last committed row: who the owner is.
  */
-const take = (path: string, pid: number, now: number): DatabaseSync => {
+const take = (sqlite: Sqlite, path: string, pid: number, now: number): DatabaseSync => {
   const token = randomUUID()
   // A contender needs the lock for an instant only, to write its name; the owner keeps it.
-  const db = new DatabaseSync(path, { timeout: 100 })
+  const db = new sqlite.DatabaseSync(path, { timeout: 100 })
   try {
     db.exec("PRAGMA synchronous = OFF")
     for (let attempt = 0;; attempt++) {
@@ -125,10 +129,14 @@ const readOwner = (db: DatabaseSync): { readonly pid: number | null; readonly si
  */
 export const acquire = (path: string): Effect.Effect<void, FileLockError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      Effect.try({
-        try: () => take(path, process.pid, now),
+    Effect.gen(function*() {
+      // Only when it is needed: some versions of Node warn about it.
+      const sqlite = yield* Effect.promise(() => import("node:sqlite"))
+      const now = yield* Clock.currentTimeMillis
+      return yield* Effect.try({
+        try: () => take(sqlite, path, process.pid, now),
         catch: (cause) => cause instanceof FileLockError ? cause : failure(path, cause)
-      })),
+      })
+    }),
     (db) => Effect.sync(() => db.close())
   ).pipe(Effect.asVoid)

@@ -3,6 +3,7 @@ export * as Batch from "./Batch.ts"
 export * as BusConfig from "./BusConfig.ts"
 export * as Channel from "./Channel.ts"
 export * as Cursor from "./Cursor.ts"
+export { Dedup } from "./Dedup.ts"
 export * as Durability from "./Durability.ts"
 export * as Event from "./Event.ts"
 export {
@@ -15,6 +16,7 @@ export {
   type ShardStats,
   type ShutdownReport
 } from "./EventBus.ts"
+export * as FileLock from "./FileLock.ts"
 export * as Filter from "./Filter.ts"
 export * as Poll from "./Poll.ts"
 export * as ProducerIdentity from "./ProducerIdentity.ts"

@@ -126,15 +126,14 @@ const openError = (path: string) => (failure: OpenFailure): SqliteStoreError =>
   // Our own lock is held, so that only a foreign program can keep the file busy.
   new SqliteStoreError({ path, reason: failure._tag === "Busy" ? { _tag: "Locked", pid: null, since: null } : failure })
 
+const spawn = (name: string, options: WorkerOptions): Worker =>
+  // The workers need none of the process's own flags, and some of them (`--input-type`) would break them.
+  new Worker(script(name), { name: `perigee-sqlite-${name}`, workerData: options, execArgv: [] })
+
 /** Starts a worker; closing lets it finish what it has, and stops it when it does not. */
 const start = <Body, Greeting = never>(name: string, options: WorkerOptions, closeTimeout: Duration.Input) =>
   Effect.acquireRelease(
-    Effect.sync(() =>
-      new WorkerLink<Body | { readonly _tag: "close" }, Greeting>(
-        adapter,
-        new Worker(script(name), { workerData: options })
-      )
-    ),
+    Effect.sync(() => new WorkerLink<Body | { readonly _tag: "close" }, Greeting>(adapter, spawn(name, options))),
     (link) =>
       link.ask({ _tag: "close" }).pipe(
         Effect.andThen(link.ended),
@@ -174,8 +173,7 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
     Effect.suspend(() => isClosed ? Effect.fail(adapterError(adapter, "Shutdown", `${path} is closed`)) : effect())
 
   if (retention.maxAgeMillis !== null) {
-    yield* Effect.suspend(() => writer.ask({ _tag: "sweep", now: clock.currentTimeMillisUnsafe() })).pipe(
-      Effect.ignore,
+    yield* Effect.sync(() => writer.tell({ _tag: "sweep", now: clock.currentTimeMillisUnsafe() })).pipe(
       Effect.repeat(Schedule.spaced(Math.min(60_000, Math.max(1000, retention.maxAgeMillis / 4)))),
       Effect.forkScoped
     )

@@ -29,10 +29,13 @@ const waiting = (first: Request<WriteRequest>): ReadonlyArray<Request<WriteReque
 
 const serve = (writer: Writer): void => {
   let sweeping = false
-  const sweep = (): void => {
-    sweeping = writer.sweep()
+  const step = (now?: number): void => {
+    sweeping = writer.sweep(now)
     // In steps, so that batches which arrive meanwhile do not wait for all of it.
-    if (sweeping) setImmediate(sweep)
+    if (sweeping) setImmediate(() => step())
+  }
+  const sweep = (now?: number): void => {
+    if (!sweeping) step(now)
   }
 
   const append = (requests: ReadonlyArray<Request<AppendRequest>>): void => {
@@ -45,7 +48,7 @@ const serve = (writer: Writer): void => {
           : { id: requests[i]!.id, failure: outcome.failure }
       )
     )
-    if (!sweeping) sweep()
+    sweep()
   }
 
   const answer = (id: number, f: () => void): void => {
@@ -73,8 +76,7 @@ const serve = (writer: Writer): void => {
           answer(id, () => writer.checkpoint())
           break
         case "sweep":
-          answer(id, () => void (sweeping ||= writer.sweep(body.now)))
-          if (sweeping) setImmediate(sweep)
+          sweep(body.now)
           break
         case "close":
           answer(id, () => writer.close())

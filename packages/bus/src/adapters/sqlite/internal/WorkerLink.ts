@@ -70,6 +70,11 @@ export class WorkerLink<Body, Opened> {
     })
   }
 
+  /** Says something that has no answer. */
+  tell(body: Body): void {
+    if (this.#dead === undefined) this.#worker.postMessage({ id: this.#nextId++, body } satisfies Request<Body>, [])
+  }
+
   /** Ends the thread, whatever it is doing. A thread inside a system call ends after it. */
   terminate(): void {
     this.#end("its thread was stopped")
