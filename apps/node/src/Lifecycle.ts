@@ -1,0 +1,32 @@
+/**
+ * Where a node is between its start and its end.
+ */
+import { Clock, Context, Deferred, Effect, Layer } from "effect"
+
+/** Tells requests that the node is stopping, before its listener closes and its bus drains. */
+export class Lifecycle extends Context.Service<Lifecycle, {
+  /** Milliseconds since the Unix epoch. */
+  readonly startedAt: number
+  readonly isStopping: () => boolean
+  /** Ends when the node begins to stop. */
+  readonly stopping: Effect.Effect<void>
+  readonly stop: Effect.Effect<void>
+}>()("perigee/Lifecycle") {
+  static readonly layer = Layer.effect(
+    Lifecycle,
+    Effect.gen(function*() {
+      const stopping = yield* Deferred.make<void>()
+      const startedAt = yield* Clock.currentTimeMillis
+      let isStopping = false
+      return Lifecycle.of({
+        startedAt,
+        isStopping: () => isStopping,
+        stopping: Deferred.await(stopping),
+        stop: Effect.suspend(() => {
+          isStopping = true
+          return Deferred.succeed(stopping, undefined)
+        })
+      })
+    })
+  )
+}
