@@ -5,10 +5,14 @@
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
-import type { AdapterError } from "./Adapter.ts"
+import type { Adapter, AdapterError } from "./Adapter.ts"
+import type { BusConfigError, EventBusOptions } from "./BusConfig.ts"
 import type { LineBatch } from "./core/JsonLines.ts"
+import { make } from "./internal/makeEventBus.ts"
 import type { PollError, PollRequest, PollResponse } from "./Poll.ts"
+import type { IdentityError } from "./ProducerIdentity.ts"
 import type { PublishError } from "./PublishError.ts"
 import type { BusEvent, SubscribeOptions } from "./Subscription.ts"
 
@@ -151,4 +155,11 @@ export class EventBus extends Context.Service<EventBus, {
   readonly pendingInRings: Effect.Effect<number>
   readonly shards: number
   readonly isHealthy: Effect.Effect<boolean>
-}>()("@perigee/bus/EventBus") {}
+}>()("@perigee/bus/EventBus") {
+  /**
+   * A bus over the {@link Adapter} in the environment. Building it fails when an option is out of bounds, when the adapter promises less than
+   * `atLeast`, or when its identity cannot be had. Closing its scope shuts it down.
+   */
+  static readonly layer = (options: EventBusOptions = {}): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> =>
+    Layer.effect(EventBus, make(options))
+}

@@ -12,7 +12,9 @@ import * as Data from "effect/Data"
  * - `TooLarge`: the payload has `bytes` bytes, more than `limit`.
  * - `Serialization`: the value has no JSON form, or a validated payload is not JSON (`offset` is the first byte that does not fit).
  * - `SequenceGap`: a named producer skipped numbers; the bus expected `expected` at most.
- * - `Superseded`: earlier events of this named producer failed; everything after them is refused until it submits again from `resumeFrom`.
+ *   After a loss it expects the first number that was lost: submit again from there.
+ * - `InvalidProducer`: an empty name, or a sequence that is no whole number from 1.
+ * - `InvalidChannel`: an empty or too long name, or one more than a bus can tell apart.
  * - `NotStored`: accepted, but then lost to eviction, to a failed batch or to a shutdown that ran out of time. It will not be stored.
  * - `Unknown`: accepted and handed to the adapter, whose answer never came. It may be stored; publish again under a producer name to be sure.
  *
@@ -26,7 +28,8 @@ export type PublishErrorReason =
   | { readonly _tag: "TooLarge"; readonly bytes: number; readonly limit: number }
   | { readonly _tag: "Serialization"; readonly offset: number | null; readonly cause: unknown }
   | { readonly _tag: "SequenceGap"; readonly producer: string; readonly expected: number; readonly received: number }
-  | { readonly _tag: "Superseded"; readonly producer: string; readonly resumeFrom: number }
+  | { readonly _tag: "InvalidProducer"; readonly producer: string; readonly sequence: number }
+  | { readonly _tag: "InvalidChannel"; readonly channel: string }
   | { readonly _tag: "NotStored"; readonly why: "evicted" | "failed" | "stranded"; readonly count: number; readonly cause: unknown }
   | { readonly _tag: "Unknown"; readonly count: number; readonly cause: unknown }
 
@@ -44,8 +47,10 @@ const describe = (reason: PublishErrorReason): string => {
       return reason.offset === null ? "the value has no JSON form" : `the payload is not JSON at byte ${reason.offset}`
     case "SequenceGap":
       return `producer ${JSON.stringify(reason.producer)} sent sequence ${reason.received}, expected at most ${reason.expected}`
-    case "Superseded":
-      return `earlier events of producer ${JSON.stringify(reason.producer)} failed; submit again from sequence ${reason.resumeFrom}`
+    case "InvalidProducer":
+      return `a producer has a name and numbers its events from 1, not ${JSON.stringify(reason.producer)} and ${reason.sequence}`
+    case "InvalidChannel":
+      return `channel ${JSON.stringify(reason.channel.slice(0, 64))} is empty, longer than 255 bytes, or one name too many`
     case "NotStored":
       return `${reason.count} accepted event(s) were not stored: ${reason.why}`
     case "Unknown":
