@@ -11,6 +11,10 @@ export class Lifecycle extends Context.Service<Lifecycle, {
   /** Ends when the node begins to stop. */
   readonly stopping: Effect.Effect<void>
   readonly stop: Effect.Effect<void>
+  /** Notes how the bus ended. */
+  readonly stopped: (report: EventBus.ShutdownReport) => void
+  /** What the bus left behind, once it has ended. */
+  readonly report: () => EventBus.ShutdownReport | undefined
 }>()("perigee/Lifecycle") {
   static readonly layer = Layer.effect(
     Lifecycle,
@@ -18,6 +22,7 @@ export class Lifecycle extends Context.Service<Lifecycle, {
       const stopping = yield* Deferred.make<void>()
       const startedAt = yield* Clock.currentTimeMillis
       let isStopping = false
+      let report: EventBus.ShutdownReport | undefined
       return Lifecycle.of({
         startedAt,
         isStopping: () => isStopping,
@@ -25,7 +30,11 @@ export class Lifecycle extends Context.Service<Lifecycle, {
         stop: Effect.suspend(() => {
           isStopping = true
           return Deferred.succeed(stopping, undefined)
-        })
+        }),
+        stopped: (ended) => {
+          report = ended
+        },
+        report: () => report
       })
     })
   )

@@ -77,7 +77,7 @@ export class RequestTimeout extends HttpApiError.Problem<RequestTimeout>()("Requ
 }) {}
 
 export class Conflict extends HttpApiError.Problem<Conflict>()("Conflict", declare(409), {
-  code: Schema.Literals(["E_SEQUENCE", "E_SUPERSEDED"]),
+  code: Schema.Literal("E_SEQUENCE"),
   /** The sequence to go on with. */
   resume_from: Schema.Int,
   progress

@@ -66,12 +66,17 @@ const document = (page: Page): string =>
   }}`
 
 /** Answers with one document, or with a line an event and the cursor in a header when `lines` are asked for. */
-export const read = Effect.fnUntraced(function*(
+export const read: (
   bus: EventBus["Service"],
   limits: LimitValues,
   query: ReadQuery,
   lines: boolean
-): Effect.fn.Return<HttpServerResponse.HttpServerResponse, Problem.BadRequest | Problem.Unavailable> {
+) => Effect.Effect<HttpServerResponse.HttpServerResponse, Problem.BadRequest | Problem.Unavailable> = Effect.fnUntraced(function*(
+  bus,
+  limits,
+  query,
+  lines
+) {
   const selection = yield* Selection.decode(query)
   const page = yield* Effect.mapError(
     collect(bus, {

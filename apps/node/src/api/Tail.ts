@@ -86,7 +86,7 @@ export class Tails extends Context.Service<Tails, {
           Stream.catch((error) => Stream.succeed(encoder.encode(problemFrame(pollProblem(error)))))
         )
         const body = Stream.succeed(encoder.encode("retry: 1000\n: stored events first, then live ones\n\n")).pipe(
-          Stream.concat(Stream.merge(events, heartbeat, { haltStrategy: "left", bufferSize: 1 })),
+          Stream.concat(Stream.merge(events, heartbeat, { haltStrategy: "left" })),
           Stream.interruptWhen(lifecycle.stopping),
           Stream.concat(Stream.suspend(() =>
             lifecycle.isStopping() ? Stream.succeed(encoder.encode(": the node is stopping\n\n")) : Stream.empty

@@ -33,13 +33,10 @@ export const publishProblem = (error: PublishError.PublishError, summary: Proble
         resume_from: reason.expected,
         ...progress
       })
-    case "Superseded":
-      return new Problem.Conflict({
-        code: "E_SUPERSEDED",
-        detail: `Earlier events of this producer were not stored. Send again from sequence ${reason.resumeFrom}.`,
-        resume_from: reason.resumeFrom,
-        ...progress
-      })
+    case "InvalidProducer":
+      return new Problem.BadRequest({ code: "E_REQUEST", detail: `${capitalise(message)}.`, ...progress })
+    case "InvalidChannel":
+      return new Problem.BadRequest({ code: "E_CHANNEL", detail: `${capitalise(message)}.`, ...progress })
     case "Backpressure":
     case "Unrouted":
       return new Problem.Unavailable({ code: "E_BACKPRESSURE", detail: `The node cannot take more events now: ${message}.`, ...progress })
