@@ -19,7 +19,9 @@ import type { IdentityError, ProducerIdentity } from "./ProducerIdentity.ts"
  * @category errors
  * @since 0.1.0
  */
-export class BusConfigError extends Data.TaggedError("BusConfigError")<{ readonly option: string; readonly problem: string }> {
+export class BusConfigError
+  extends Data.TaggedError("BusConfigError")<{ readonly option: string; readonly problem: string }>
+{
   override get message(): string {
     return `invalid configuration: ${this.option} ${this.problem}`
   }
@@ -78,7 +80,9 @@ export interface Settings {
   readonly maxProducers: number
 }
 
-const modes: ReadonlyArray<string> = ["suspend", "dropOldest", "dropNewest", "failProducer"] satisfies ReadonlyArray<Backpressure>
+const modes: ReadonlyArray<string> = ["suspend", "dropOldest", "dropNewest", "failProducer"] satisfies ReadonlyArray<
+  Backpressure
+>
 const claims: ReadonlyArray<string> = ["memory", "os", "fsync", "quorum"] satisfies ReadonlyArray<Durability>
 
 /**
@@ -94,16 +98,22 @@ export const validate = (options: EventBusOptions): Settings => {
     return value
   }
   const oneOf = <A extends string>(option: string, value: A, known: ReadonlyArray<string>): A => {
-    if (!known.includes(value)) throw new BusConfigError({ option, problem: `must be one of ${known.join(", ")}, not ${String(value)}` })
+    if (!known.includes(value)) {
+      throw new BusConfigError({ option, problem: `must be one of ${known.join(", ")}, not ${String(value)}` })
+    }
     return value
   }
   const positive = (option: string, input: Duration.Input): Duration.Duration => {
     const duration = Duration.fromInputUnsafe(input)
-    if (!Duration.isGreaterThan(duration, Duration.zero)) throw new BusConfigError({ option, problem: "must be longer than zero" })
+    if (!Duration.isGreaterThan(duration, Duration.zero)) {
+      throw new BusConfigError({ option, problem: "must be longer than zero" })
+    }
     return duration
   }
   const capacity = whole("capacity", options.capacity ?? 1_048_576, 1024, 2 ** 30)
-  if ((capacity & (capacity - 1)) !== 0) throw new BusConfigError({ option: "capacity", problem: `must be a power of two, not ${capacity}` })
+  if ((capacity & (capacity - 1)) !== 0) {
+    throw new BusConfigError({ option: "capacity", problem: `must be a power of two, not ${capacity}` })
+  }
   const maxEventBytes = whole("maxEventBytes", options.maxEventBytes ?? 1_048_576, 1, 67_108_864)
   const retries = options.retries ?? 8
   if (retries !== Number.POSITIVE_INFINITY) whole("retries", retries, 0, Number.MAX_SAFE_INTEGER)
@@ -113,9 +123,13 @@ export const validate = (options: EventBusOptions): Settings => {
     maxSize: whole("batch.maxSize", given.maxSize, 1, 1_000_000),
     maxDelay: whole("batch.maxDelay", given.maxDelay, 1, 86_400_000),
     adaptive: given.adaptive,
-    velocityWindow: given.adaptive ? whole("batch.velocityWindow", given.velocityWindow, 1, 86_400_000) : given.velocityWindow
+    velocityWindow: given.adaptive
+      ? whole("batch.velocityWindow", given.velocityWindow, 1, 86_400_000)
+      : given.velocityWindow
   }
-  if (batch.maxSize < batch.minSize) throw new BusConfigError({ option: "batch.maxSize", problem: "must be at least batch.minSize" })
+  if (batch.maxSize < batch.minSize) {
+    throw new BusConfigError({ option: "batch.maxSize", problem: "must be at least batch.minSize" })
+  }
   return {
     shards: whole("shards", options.shards ?? 4, 1, 65_535),
     capacity,

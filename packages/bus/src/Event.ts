@@ -58,7 +58,9 @@ export const toJson = (event: StoredEvent): Result.Result<string, Error> =>
     try: () => {
       const raw = utf8.decode(event.raw)
       JSON.parse(raw)
-      return `{"id":${JSON.stringify(event.id)},"raw":${raw},"insertion_ts":"${event.insertionTs}","shard_id":${event.shard},` +
+      return `{"id":${
+        JSON.stringify(event.id)
+      },"raw":${raw},"insertion_ts":"${event.insertionTs}","shard_id":${event.shard},` +
         `"dedup_id":${JSON.stringify(event.dedupId)},"channel":${JSON.stringify(event.channel)}}`
     },
     catch: (cause) => cause as Error

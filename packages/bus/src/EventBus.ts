@@ -134,8 +134,14 @@ export class EventBus extends Context.Service<EventBus, {
   /** Publishes bytes, or the UTF-8 of a text, as they are. */
   readonly publishRaw: (payload: Uint8Array | string, options?: PublishOptions) => Effect.Effect<Receipt, PublishError>
   /** Publishes values in order; with `producer`, value `i` has number `sequence + i`. */
-  readonly publishAll: (values: ReadonlyArray<unknown>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
-  readonly publishAllRaw: (payloads: ReadonlyArray<Uint8Array | string>, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAll: (
+    values: ReadonlyArray<unknown>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
+  readonly publishAllRaw: (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options?: PublishOptions
+  ) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes the validated lines of an NDJSON chunk (see `JsonLines`), in order, without an object a line. */
   readonly publishLines: (lines: LineBatch, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes from synchronous code; false when refused for any reason. Never throws, never waits (`suspend` refuses too). */
@@ -162,6 +168,7 @@ export class EventBus extends Context.Service<EventBus, {
    * A bus over the {@link Adapter} in the environment. Building it fails when an option is out of bounds, when the adapter promises less than
    * `atLeast`, or when its identity cannot be had. Closing its scope shuts it down.
    */
-  static readonly layer = (options: EventBusOptions = {}): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> =>
-    Layer.effect(EventBus, make(options))
+  static readonly layer = (
+    options: EventBusOptions = {}
+  ): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> => Layer.effect(EventBus, make(options))
 }

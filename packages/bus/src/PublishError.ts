@@ -30,7 +30,12 @@ export type PublishErrorReason =
   | { readonly _tag: "SequenceGap"; readonly producer: string; readonly expected: number; readonly received: number }
   | { readonly _tag: "InvalidProducer"; readonly producer: string; readonly sequence: number }
   | { readonly _tag: "InvalidChannel"; readonly channel: string }
-  | { readonly _tag: "NotStored"; readonly why: "evicted" | "failed" | "stranded"; readonly count: number; readonly cause: unknown }
+  | {
+    readonly _tag: "NotStored"
+    readonly why: "evicted" | "failed" | "stranded"
+    readonly count: number
+    readonly cause: unknown
+  }
   | { readonly _tag: "Unknown"; readonly count: number; readonly cause: unknown }
 
 const describe = (reason: PublishErrorReason): string => {
@@ -46,11 +51,17 @@ const describe = (reason: PublishErrorReason): string => {
     case "Serialization":
       return reason.offset === null ? "the value has no JSON form" : `the payload is not JSON at byte ${reason.offset}`
     case "SequenceGap":
-      return `producer ${JSON.stringify(reason.producer)} sent sequence ${reason.received}, expected at most ${reason.expected}`
+      return `producer ${
+        JSON.stringify(reason.producer)
+      } sent sequence ${reason.received}, expected at most ${reason.expected}`
     case "InvalidProducer":
-      return `a producer has a name and numbers its events from 1, not ${JSON.stringify(reason.producer)} and ${reason.sequence}`
+      return `a producer has a name and numbers its events from 1, not ${
+        JSON.stringify(reason.producer)
+      } and ${reason.sequence}`
     case "InvalidChannel":
-      return `channel ${JSON.stringify(reason.channel.slice(0, 64))} is empty, longer than 255 bytes, or one name too many`
+      return `channel ${
+        JSON.stringify(reason.channel.slice(0, 64))
+      } is empty, longer than 255 bytes, or one name too many`
     case "NotStored":
       return `${reason.count} accepted event(s) were not stored: ${reason.why}`
     case "Unknown":

@@ -27,3 +27,19 @@ export interface SubscribeOptions {
   /** Most events of one chunk. Default 1,000. */
   readonly chunkSize?: number | undefined
 }
+import type * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { Adapter } from "./Adapter.ts"
+import type { Poller } from "./internal/Poller.ts"
+import type { PollError } from "./Poll.ts"
+export interface Wake {
+  readonly version: () => number
+  readonly changed: (seen: number) => Effect.Effect<void>
+  readonly closed: () => boolean
+}
+export const make = (
+  _p: Poller,
+  _w: Wake,
+  _a: Adapter["Service"],
+  _o?: SubscribeOptions
+): Stream.Stream<BusEvent, PollError> => Stream.empty

@@ -17,9 +17,21 @@ export interface BatchConfig {
 }
 
 /** Between these two for most loads. */
-export const standard: BatchConfig = { minSize: 1000, maxSize: 10_000, maxDelay: 10, adaptive: true, velocityWindow: 100 }
+export const standard: BatchConfig = {
+  minSize: 1000,
+  maxSize: 10_000,
+  maxDelay: 10,
+  adaptive: true,
+  velocityWindow: 100
+}
 /** Few, large batches. */
-export const highThroughput: BatchConfig = { minSize: 5000, maxSize: 50_000, maxDelay: 5, adaptive: true, velocityWindow: 50 }
+export const highThroughput: BatchConfig = {
+  minSize: 5000,
+  maxSize: 50_000,
+  maxDelay: 5,
+  adaptive: true,
+  velocityWindow: 50
+}
 /** Many, small batches. */
 export const lowLatency: BatchConfig = { minSize: 100, maxSize: 1000, maxDelay: 1, adaptive: true, velocityWindow: 20 }
 
@@ -71,7 +83,9 @@ export class Batcher {
    */
   due(pending: number, oldestAge: number, urgent: boolean): number {
     if (pending === 0) return 0
-    return urgent || pending >= this.target || oldestAge >= this.config.maxDelay ? Math.min(pending, this.config.maxSize) : 0
+    return urgent || pending >= this.target || oldestAge >= this.config.maxDelay
+      ? Math.min(pending, this.config.maxSize)
+      : 0
   }
 
   /** Milliseconds until pending events are due for their age. A clock that went back never makes it longer than `maxDelay`. */

@@ -108,7 +108,9 @@ export class Lane {
     this.inFlight = true
     const sequenceStart = this.nextSequence
     this.nextSequence = Math.min(sequenceStart + cut.count, Number.MAX_SAFE_INTEGER)
-    const marks = [...cut.marks].flatMap(([lease, sequence]) => producers.peek(lease.producer)?.marksAt(sequence, this.id) ?? [])
+    const marks = [...cut.marks].flatMap(([lease, sequence]) =>
+      producers.peek(lease.producer)?.marksAt(sequence, this.id) ?? []
+    )
     const batch: Batch = {
       shard: this.id,
       nonce,

@@ -45,12 +45,19 @@ interface Attempt {
 }
 
 /** Sends one batch until it is stored, refused for good, or out of attempts. Succeeds with null when stored. */
-export const deliver = (works: Works, lane: Lane, batch: Batch): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
+export const deliver = (
+  works: Works,
+  lane: Lane,
+  batch: Batch
+): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
   const { adapter, identity } = works
   const upTo = Math.min(batch.sequenceStart + batch.count, Number.MAX_SAFE_INTEGER)
   // No id may be used before a restart would skip it: the reservation comes first.
   const once: Effect.Effect<Attempt | null> = identity.reserve(batch.shard, upTo).pipe(
-    Effect.mapError((error): Attempt => ({ error: adapterError(adapter.name, "Transient", error.message, error), timedOut: false })),
+    Effect.mapError((error): Attempt => ({
+      error: adapterError(adapter.name, "Transient", error.message, error),
+      timedOut: false
+    })),
     Effect.andThen(Effect.mapError(adapter.append(batch), (error): Attempt => ({ error, timedOut: false }))),
     Effect.as(null),
     Effect.catch(Effect.succeed<Attempt>),
@@ -63,7 +70,10 @@ export const deliver = (works: Works, lane: Lane, batch: Batch): Effect.Effect<(
         })
     }),
     Effect.catchDefect((defect) =>
-      Effect.succeed<Attempt>({ error: adapterError(adapter.name, "Fatal", "the adapter died", defect), timedOut: true })
+      Effect.succeed<Attempt>({
+        error: adapterError(adapter.name, "Fatal", "the adapter died", defect),
+        timedOut: true
+      })
     )
   )
   return Effect.gen(function*() {
@@ -72,7 +82,9 @@ export const deliver = (works: Works, lane: Lane, batch: Batch): Effect.Effect<(
       const failure = yield* once
       if (failure === null) return null
       unknown ||= failure.timedOut
-      if (!failure.error.isRetryable || attempt >= works.retries) return { error: failure.error, timedOut: unknown, attempts: attempt + 1 }
+      if (!failure.error.isRetryable || attempt >= works.retries) {
+        return { error: failure.error, timedOut: unknown, attempts: attempt + 1 }
+      }
       lane.retries++
       yield* Effect.sleep(backoff(attempt, yield* Random.next))
     }
@@ -87,7 +99,10 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
   })
   const isUrgent = () => works.isClosing() || lane.settlement.isAwaited || lane.isContended || works.stored.isAwaited
 
-  const settle = (shipment: Shipment, failure: (Attempt & { readonly attempts: number }) | null): Effect.Effect<void> => {
+  const settle = (
+    shipment: Shipment,
+    failure: (Attempt & { readonly attempts: number }) | null
+  ): Effect.Effect<void> => {
     if (failure === null) {
       lane.stored(shipment, works.producers)
       works.stored.beat()
@@ -96,7 +111,14 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
     }
     const { attempts, error, timedOut } = failure
     return works.onBatchFailed({ batch: shipment.batch, error, attempts, unknown: timedOut }).pipe(
-      Effect.andThen(Effect.logError("a batch was given up", { shard: lane.id, events: shipment.batch.count, attempts, error: error.message })),
+      Effect.andThen(
+        Effect.logError("a batch was given up", {
+          shard: lane.id,
+          events: shipment.batch.count,
+          attempts,
+          error: error.message
+        })
+      ),
       Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
       Effect.ensuring(Effect.sync(() => {
         lane.lost(shipment, timedOut ? "unknown" : "failed", "failed", error, works.producers)

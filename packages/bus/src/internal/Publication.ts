@@ -120,7 +120,15 @@ const worse: Record<string, number> = { stranded: 1, evicted: 2, failed: 3, unkn
 
 /** Runs one call. */
 export class Publication {
-  readonly tally: Tally = { accepted: 0, duplicates: 0, rejected: 0, tooLarge: 0, shard: 0, lastMillis: 0, lastNanos: 0 }
+  readonly tally: Tally = {
+    accepted: 0,
+    duplicates: 0,
+    rejected: 0,
+    tooLarge: 0,
+    shard: 0,
+    lastMillis: 0,
+    lastNanos: 0
+  }
   readonly #desk: Desk
   readonly #terms: Terms
   #next = 0
@@ -174,7 +182,9 @@ export class Publication {
       }
       const refusing = this.#push(producer, undefined)
       if (refusing === undefined) return Effect.succeed(this.tally)
-      if (intake.mode === "suspend") return Effect.flatMap(this.#waitForRoom(refusing, producer), () => this.#proceed(producer))
+      if (intake.mode === "suspend") {
+        return Effect.flatMap(this.#waitForRoom(refusing, producer), () => this.#proceed(producer))
+      }
       // Only a named producer's call ends early: its later events may not overtake the refused one.
       const rest = this.#terms.source.count - this.#next
       this.tally.rejected += rest

@@ -23,13 +23,30 @@ import { Staging } from "../core/Staging.ts"
 import { Timestamps } from "../core/Timestamps.ts"
 import { shardOf } from "../core/XxHash3.ts"
 import { isAtLeast } from "../Durability.ts"
-import type { BusStats, EventBus, FlushReport, PublishOptions, PublishSummary, Receipt, ShardStats, ShutdownReport } from "../EventBus.ts"
+import type {
+  BusStats,
+  EventBus,
+  FlushReport,
+  PublishOptions,
+  PublishSummary,
+  Receipt,
+  ShardStats,
+  ShutdownReport
+} from "../EventBus.ts"
 import * as ProducerIdentity from "../ProducerIdentity.ts"
 import { PublishError } from "../PublishError.ts"
 import * as Subscription from "../Subscription.ts"
 import { work, type Works } from "./Dispatcher.ts"
 import * as Poller from "./Poller.ts"
-import { type Desk, LineSource, PayloadSource, Publication, type Source, type Tally, type Terms } from "./Publication.ts"
+import {
+  type Desk,
+  LineSource,
+  PayloadSource,
+  Publication,
+  type Source,
+  type Tally,
+  type Terms
+} from "./Publication.ts"
 
 /** Blocks kept for reuse, over all shards: 8 MiB. */
 const POOLED_BLOCKS = 64
@@ -83,9 +100,22 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const identity = yield* options.identity ?? ProducerIdentity.ephemeral
 
   const pool = new BlockPool(POOLED_BLOCKS)
-  const lanes = Array.from({ length: settings.shards }, (_, id) =>
-    new Lane(id, new Ring(settings.capacity, settings.capacityBytes, pool), new Batcher(settings.batch), identity.start(id)))
-  const intake = new Intake(lanes, settings.backpressure, settings.maxEventBytes, new Timestamps(adapter.lastInsertionTs))
+  const lanes = Array.from(
+    { length: settings.shards },
+    (_, id) =>
+      new Lane(
+        id,
+        new Ring(settings.capacity, settings.capacityBytes, pool),
+        new Batcher(settings.batch),
+        identity.start(id)
+      )
+  )
+  const intake = new Intake(
+    lanes,
+    settings.backpressure,
+    settings.maxEventBytes,
+    new Timestamps(adapter.lastInsertionTs)
+  )
   const staging = new Staging({ maxBytes: settings.maxEventBytes })
   const channels = new Channels()
   const producers = new Producers(settings.maxProducers)
@@ -128,19 +158,20 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
         const known = producers.peek(name)
         if (known !== undefined && !known.broken) return Effect.succeed(known)
         // What is still on its way has to land before the store can say how far it got.
-        return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true }).pipe(
-          Effect.andThen(adapter.producerMarks(name)),
-          Effect.timeoutOrElse({
-            duration: settings.adapterTimeout,
-            orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
-          }),
-          Effect.mapError((cause) => new PublishError({ reason: { _tag: "Unknown", count: 0, cause } })),
-          Effect.map((marks) => {
-            const producer = new Producer(name, settings.shards, marks, known ?? broken)
-            producers.add(producer)
-            return producer
-          })
-        )
+        return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true })
+          .pipe(
+            Effect.andThen(adapter.producerMarks(name)),
+            Effect.timeoutOrElse({
+              duration: settings.adapterTimeout,
+              orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
+            }),
+            Effect.mapError((cause) => new PublishError({ reason: { _tag: "Unknown", count: 0, cause } })),
+            Effect.map((marks) => {
+              const producer = new Producer(name, settings.shards, marks, known ?? broken)
+              producers.add(producer)
+              return producer
+            })
+          )
       }))
     })
 
@@ -187,9 +218,13 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
 
   /** The receipt of a call of one event; what a call of many reports in its summary is a failure here. */
   const receipt = (payload: Uint8Array | string) => (tally: Tally): Effect.Effect<Receipt, PublishError> => {
-    if (tally.rejected > 0) return Effect.fail(new PublishError({ reason: { _tag: "Backpressure", shard: tally.shard } }))
+    if (tally.rejected > 0) {
+      return Effect.fail(new PublishError({ reason: { _tag: "Backpressure", shard: tally.shard } }))
+    }
     if (tally.tooLarge > 0) {
-      return Effect.fail(new PublishError({ reason: { _tag: "TooLarge", bytes: sizeOf(payload), limit: settings.maxEventBytes } }))
+      return Effect.fail(
+        new PublishError({ reason: { _tag: "TooLarge", bytes: sizeOf(payload), limit: settings.maxEventBytes } })
+      )
     }
     return Effect.succeed(new LazyReceipt(tally.shard, tally.duplicates > 0, tally.lastMillis, tally.lastNanos))
   }
@@ -212,9 +247,13 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   }
 
   const isPlain = (options: PublishOptions): boolean =>
-    options.key === undefined && options.channel === undefined && options.producer === undefined && options.until !== "durable"
+    options.key === undefined && options.channel === undefined && options.producer === undefined &&
+    options.until !== "durable"
 
-  const publishPayload = (payload: Uint8Array | string, options: PublishOptions): Effect.Effect<Receipt, PublishError> => {
+  const publishPayload = (
+    payload: Uint8Array | string,
+    options: PublishOptions
+  ): Effect.Effect<Receipt, PublishError> => {
     if (isPlain(options)) {
       const shard = offer(payload)
       if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
@@ -230,7 +269,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
         if (closed) return resume(Effect.void)
         const stop = stored.sleep(seen, () => resume(Effect.void))
         // Whoever waits for news should not wait for a batch to fill up as well.
-        for (const lane of lanes) { if (!lane.ring.isEmpty) lane.wake() }
+        for (const lane of lanes) if (!lane.ring.isEmpty) lane.wake()
         return Effect.sync(stop)
       }),
     closed: () => closed
@@ -250,7 +289,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Effect.timeoutOption(settings.adapterTimeout),
       Effect.andThen(flushAdapter),
       Effect.map(() => {
-        const outstanding = targets.reduce((sum, { lane, ordinal }) => sum + Math.max(0, ordinal - lane.settlement.settled), 0)
+        const outstanding = targets.reduce(
+          (sum, { lane, ordinal }) => sum + Math.max(0, ordinal - lane.settlement.settled),
+          0
+        )
         return { complete: outstanding === 0, outstanding }
       })
     )
@@ -272,7 +314,9 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     }
     const flushed = yield* Effect.exit(flushAdapter)
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
-    const flushError = Exit.isFailure(flushed) ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null : null
+    const flushError = Exit.isFailure(flushed)
+      ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null
+      : null
     if (stranded > 0) yield* Effect.logError("the bus shut down with a loss", { stranded })
     closed = true
     stored.beat()
@@ -285,7 +329,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const shutdown: Effect.Effect<ShutdownReport> = Effect.suspend(() => {
     if (started) return Deferred.await(report)
     started = true
-    return drain.pipe(Effect.into(report), Effect.forkDetach({ startImmediately: true }), Effect.andThen(Deferred.await(report)))
+    return Effect.andThen(
+      Effect.forkDetach(Effect.onExit(drain, (exit) => Deferred.done(report, exit)), { startImmediately: true }),
+      Deferred.await(report)
+    )
   })
   yield* Scope.addFinalizer(scope, shutdown)
 
@@ -346,7 +393,9 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     lastSequence: (name) =>
       Effect.suspend(() => {
         const known = producers.peek(name)
-        return known !== undefined && !known.broken ? Effect.succeed(known.prefix) : Effect.map(adapter.producerMarks(name), storedPrefix)
+        return known !== undefined && !known.broken
+          ? Effect.succeed(known.prefix)
+          : Effect.map(adapter.producerMarks(name), storedPrefix)
       }),
     flush,
     shutdown,
