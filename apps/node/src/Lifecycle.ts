@@ -1,7 +1,11 @@
 /**
  * Where a node is between its start and its end.
  */
+import type { EventBus } from "@perigee/bus"
 import { Clock, Context, Deferred, Effect, Layer } from "effect"
+
+/** What a bus leaves behind when it ends. */
+export type ShutdownReport = Effect.Success<EventBus["Service"]["shutdown"]>
 
 /** Tells requests that the node is stopping, before its listener closes and its bus drains. */
 export class Lifecycle extends Context.Service<Lifecycle, {
@@ -12,9 +16,9 @@ export class Lifecycle extends Context.Service<Lifecycle, {
   readonly stopping: Effect.Effect<void>
   readonly stop: Effect.Effect<void>
   /** Notes how the bus ended. */
-  readonly stopped: (report: EventBus.ShutdownReport) => void
+  readonly stopped: (report: ShutdownReport) => void
   /** What the bus left behind, once it has ended. */
-  readonly report: () => EventBus.ShutdownReport | undefined
+  readonly report: () => ShutdownReport | undefined
 }>()("perigee/Lifecycle") {
   static readonly layer = Layer.effect(
     Lifecycle,
@@ -22,7 +26,7 @@ export class Lifecycle extends Context.Service<Lifecycle, {
       const stopping = yield* Deferred.make<void>()
       const startedAt = yield* Clock.currentTimeMillis
       let isStopping = false
-      let report: EventBus.ShutdownReport | undefined
+      let report: ShutdownReport | undefined
       return Lifecycle.of({
         startedAt,
         isStopping: () => isStopping,

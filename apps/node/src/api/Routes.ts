@@ -1,12 +1,13 @@
 /**
  * The contract of the API, joined to what answers it.
  */
-import { EventBus } from "@perigee/bus"
-import { Effect, Layer } from "effect"
-import { HttpServerResponse } from "effect/http"
+import { type Adapter, EventBus } from "@perigee/bus"
+import { Effect, type FileSystem, Layer, type Path } from "effect"
+import { type Etag, type HttpPlatform, type HttpRouter, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder, OpenApi } from "effect/http-api"
-import { Limits } from "../Config.ts"
+import { Limits, type NodeConfig } from "../Config.ts"
 import { Lifecycle } from "../Lifecycle.ts"
+import type { State } from "../State.ts"
 import { Api } from "./Api.ts"
 import { Append } from "./Append.ts"
 import * as Auth from "./Auth.ts"
@@ -63,7 +64,21 @@ const probes = HttpApiBuilder.group(Api, "probes", Effect.fnUntraced(function*(h
 }))
 
 /** Every route of the node, guarded. */
-export const layer = HttpApiBuilder.layer(Api).pipe(
+export const layer: Layer.Layer<
+  never,
+  never,
+  | Adapter.Adapter
+  | Etag.Generator
+  | EventBus
+  | FileSystem.FileSystem
+  | HttpPlatform.HttpPlatform
+  | HttpRouter.HttpRouter
+  | Lifecycle
+  | Limits
+  | NodeConfig
+  | Path.Path
+  | State
+> = HttpApiBuilder.layer(Api).pipe(
   Layer.provide([events, producers, node, probes]),
   Layer.provide([Append.layer, Figures.layer]),
   Layer.provide(Tails.layer),
