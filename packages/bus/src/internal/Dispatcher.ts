@@ -93,10 +93,14 @@ export const deliver = (
 
 /** The worker of one shard. Ends when the bus closes and the ring is empty; interrupted, it leaves its batch with an unknown fate. */
 export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
-  const sleepUntilRaised = Effect.callback<void>((resume) => {
-    const stop = lane.signal.sleep(() => resume(Effect.void))
-    return Effect.sync(stop)
-  })
+  // A raise resumes this fiber inside the producer's call. One turn later the producer is through with what it had: a batch, not an event.
+  const sleepUntilRaised = Effect.andThen(
+    Effect.callback<void>((resume) => {
+      const stop = lane.signal.sleep(() => resume(Effect.void))
+      return Effect.sync(stop)
+    }),
+    Effect.yieldNow
+  )
   const isUrgent = () => works.isClosing() || lane.settlement.isAwaited || lane.isContended || works.stored.isAwaited
 
   const settle = (
