@@ -75,5 +75,6 @@ const limits = Config.all({
 
 /** Limits of this node: `PERIGEE_MAX_EVENT_BYTES`, `PERIGEE_BODY_IDLE` … in the environment, else the defaults above. */
 export class Limits extends Context.Service<Limits, LimitValues>()("perigee/Limits") {
-  static readonly layer = Layer.effect(Limits, limits)
+  static readonly layerWith = (overrides: Partial<LimitValues>) =>
+    Layer.effect(Limits, Config.map(limits, (configured) => ({ ...configured, ...overrides })))
 }

@@ -13,13 +13,15 @@ import { isIP } from "node:net"
 import { type LimitValues, Limits, NodeConfig, type NodeOptions, portAttempts } from "./Config.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 
-/** Bodies and streams have no end in time: what bounds them is silence, see `Limits`. Headers have ten seconds. */
+/**
+ * Bodies and streams have no end in time: what bounds them is silence, see `Limits`. Headers have ten seconds; a cursor over many shards
+ * makes them long. */
 const serverOptions = {
   requestTimeout: 0,
   headersTimeout: 10_000,
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 1000,
-  maxHeaderSize: 16_384,
+  maxHeaderSize: 65_536,
   noDelay: true,
   highWaterMark: 262_144
 } as const

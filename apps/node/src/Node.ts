@@ -4,12 +4,12 @@
  * Built from the bottom up, released from the top down: requests are told to end, the listener closes, the bus drains into the store, the store
  * closes, the lock on the state directory goes last.
  */
-import { EventBus } from "@perigee/bus"
+import { type Adapter, EventBus } from "@perigee/bus"
 import { Clock, DateTime, Effect, Layer } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { resolve } from "node:path"
 import * as Routes from "./api/Routes.ts"
-import { Limits, NodeConfig, type NodeOptions } from "./Config.ts"
+import { type LimitValues, Limits, NodeConfig, type NodeOptions } from "./Config.ts"
 import * as Http from "./Http.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { State } from "./State.ts"
@@ -43,13 +43,21 @@ const drainsBus = Layer.effectDiscard(Effect.gen(function*() {
   yield* Effect.addFinalizer(() => Effect.map(bus.shutdown, (report) => lifecycle.stopped(report)))
 }))
 
-export const layer = (options: NodeOptions) =>
+/** A node over any store of the bus. */
+export const layerWith = <E, R>(
+  options: NodeOptions,
+  store: Layer.Layer<EventBus | Adapter.Adapter, E, R>,
+  limits: Partial<LimitValues> = {}
+) =>
   stopsRequests.pipe(
     Layer.provideMerge(announced),
     Layer.provideMerge(HttpRouter.serve(Routes.layer, { disableListenLog: true, disableLogger: true })),
     Layer.provideMerge(Http.layer),
     Layer.provideMerge(drainsBus),
-    Layer.provideMerge(Store.layer),
+    Layer.provideMerge(store),
     Layer.provideMerge(State.layer),
-    Layer.provideMerge([Limits.layer, Lifecycle.layer, Layer.succeed(NodeConfig, options)])
+    Layer.provideMerge([Limits.layerWith(limits), Lifecycle.layer, Layer.succeed(NodeConfig, options)])
   )
+
+/** A node over the SQLite file of its state directory. */
+export const layer = (options: NodeOptions) => layerWith(options, Store.layer)

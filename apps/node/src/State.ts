@@ -8,7 +8,7 @@ import { join, resolve } from "node:path"
 import { NodeConfig } from "./Config.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 
-const files = { store: "events.db", token: "token", node: "node.json" } as const
+const files = { store: "events.db", identity: "producer", token: "token", node: "node.json" } as const
 
 /** What a running node leaves for the commands to find it by. */
 export const NodeFile = Schema.Struct({
@@ -76,6 +76,7 @@ export class State extends Context.Service<State, {
   /** Absolute. */
   readonly dir: string
   readonly storePath: string
+  readonly identityPath: string
   readonly token: Redacted.Redacted
   /** Tells the commands where the node is; taken back by `retract`. */
   readonly announce: (node: NodeFile) => Effect.Effect<void, Failure>
@@ -99,6 +100,7 @@ export class State extends Context.Service<State, {
       return State.of({
         dir,
         storePath: join(dir, files.store),
+        identityPath: join(dir, files.identity),
         token: Redacted.make(token),
         announce: (node) => attempt(dir, () => replaceFile(nodePath, `${JSON.stringify(node, null, 2)}\n`)),
         retract: Effect.ignore(Effect.tryPromise(() => Fs.rm(nodePath, { force: true })))

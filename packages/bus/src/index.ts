@@ -1,5 +1,6 @@
 export * as Adapter from "./Adapter.ts"
 export * as Batch from "./Batch.ts"
+export * as BusConfigError from "./BusConfig.ts"
 export * as Cursor from "./Cursor.ts"
 export * as Durability from "./Durability.ts"
 export * as Event from "./Event.ts"

@@ -44,7 +44,7 @@ export const Page = Schema.Struct({
 })
 
 const reading = {
-  /** As text (`magnitude>=6 and source=us`) or as JSON (`{"path":"magnitude","$gte":6}`). */
+  /** As text (`magnitude>=6 and source=us`) or as JSON (`{"$gte":{"path":"magnitude","value":6}}`). */
   filter: Schema.optionalKey(Schema.String),
   channel: Schema.optionalKey(Name),
   /** Only these shards, as `0,3,7`. */

@@ -22,7 +22,7 @@ const decodeShards = (text: string): Effect.Effect<ReadonlyArray<number>, Proble
 }
 
 const decodeFilter = (text: string): Effect.Effect<Filter.Filter, Problem.BadRequest> =>
-  Result.match(Filter.parse(text), {
+  Result.match(Filter.fromText(text), {
     onSuccess: Effect.succeed,
     onFailure: (error) => Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `This is no filter: ${error.message}.` }))
   })
