@@ -1,11 +1,9 @@
 /**
  * Where a node is between its start and its end.
  */
-import type { EventBus } from "@perigee/bus"
+import type { ShutdownReport } from "@perigee/bus"
 import { Clock, Context, Deferred, Effect, Layer } from "effect"
 
-/** What a bus leaves behind when it ends. */
-export type ShutdownReport = Effect.Success<EventBus["Service"]["shutdown"]>
 
 /** Tells requests that the node is stopping, before its listener closes and its bus drains. */
 export class Lifecycle extends Context.Service<Lifecycle, {

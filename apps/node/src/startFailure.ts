@@ -1,7 +1,7 @@
 /**
  * Why a node did not start, for people.
  */
-import { BusConfigError, ProducerIdentity } from "@perigee/bus"
+import { BusConfig, ProducerIdentity } from "@perigee/bus"
 import { SqliteStoreError } from "@perigee/bus/sqlite"
 import { basename, dirname } from "node:path"
 import { describe, Failure, failure } from "./Failure.ts"
@@ -49,7 +49,7 @@ const storeFailure = ({ path, reason }: SqliteStoreError): Failure => {
 export const startFailure = (error: unknown): Failure => {
   if (error instanceof Failure) return error
   if (error instanceof SqliteStoreError) return storeFailure(error)
-  if (error instanceof BusConfigError.BusConfigError) return failure("E_CONFIG", "usage", `An option does not fit: ${error.message}.`)
+  if (error instanceof BusConfig.BusConfigError) return failure("E_CONFIG", "usage", `An option does not fit: ${error.message}.`)
   if (error instanceof ProducerIdentity.IdentityError) {
     return failure("E_STATE_IDENTITY", "start", `The node's identity ${error.path} cannot be used: ${describe(error)}. Restore it, or choose another directory with --state DIR.`)
   }

@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Stream from "effect/Stream"
 import type { Adapter, AdapterError } from "./Adapter.ts"
@@ -20,6 +21,8 @@ import type { BusEvent, SubscribeOptions } from "./Subscription.ts"
 export interface PublishOptions {
   /** Events with the same key go to the same shard, in order. Default: the shard is chosen by the payload's hash. */
   readonly key?: string | undefined
+  /** Refuse the whole call unless every payload is one JSON document (RFC 8259, strict UTF-8, nested at most 128 deep). Default false. */
+  readonly validate?: boolean | undefined
   /** Channel name, kept beside the payload. At most 255 UTF-8 bytes; at most 65,535 distinct names in the life of a bus. */
   readonly channel?: string | undefined
   /** When the effect ends: once the ring has the event (default), or once the adapter has it with the durability it claims. */
@@ -171,4 +174,11 @@ export class EventBus extends Context.Service<EventBus, {
   static readonly layer = (
     options: EventBusOptions = {}
   ): Layer.Layer<EventBus, BusConfigError | IdentityError, Adapter> => Layer.effect(EventBus, make(options))
+
+  /** The same with options read from the `ConfigProvider` of the environment. */
+  static readonly layerConfig = (
+    options: Config.Wrap<Omit<EventBusOptions, "identity" | "onBatchFailed">>,
+    rest: Pick<EventBusOptions, "identity" | "onBatchFailed"> = {}
+  ): Layer.Layer<EventBus, BusConfigError | IdentityError | Config.ConfigError, Adapter> =>
+    Layer.effect(EventBus, Effect.flatMap(Config.unwrap(options), (read) => make({ ...read, ...rest })))
 }

@@ -5,7 +5,7 @@ import { NodeHttpServerRequest } from "@effect/platform-node"
 import { EventBus, JsonLines, type PublishError } from "@perigee/bus"
 import { Context, Duration, Effect, Exit, Layer, Scope } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
-import type { IncomingMessage } from "node:http"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { type LimitValues, Limits } from "../Config.ts"
 import { BodyReader } from "../internal/BodyReader.ts"
 import { Intake } from "../internal/Intake.ts"
@@ -45,11 +45,19 @@ export class Append extends Context.Service<Append, {
         const body = yield* open(request)
         const summary = yield* type === "lines" ? appendLines(bus, limits, body, query) : appendJson(bus, limits, body, query)
         return HttpServerResponse.jsonUnsafe(summary)
-      })
+      }, (answer, request) => Effect.tapError(answer, () => leaveBody(request)))
       return Append.of({ handle })
     })
   )
 }
+
+/** A refused body is not read to its end: the connection closes instead. */
+const leaveBody = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if (!(NodeHttpServerRequest.toIncomingMessage(request) as IncomingMessage).complete) {
+      ;(NodeHttpServerRequest.toServerResponse(request) as ServerResponse).shouldKeepAlive = false
+    }
+  })
 
 const stopping = (progress: Problem.AppendSummary | undefined) =>
   new Problem.Unavailable({

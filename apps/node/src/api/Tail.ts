@@ -1,7 +1,7 @@
 /**
  * `GET /v1/tail`: stored events, then live ones, as server-sent events.
  */
-import { EventBus, type Subscription } from "@perigee/bus"
+import { type BusEvent, EventBus, type SubscribeOptions } from "@perigee/bus"
 import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Clock, Context, Duration, Effect, Layer, Stream } from "effect"
 import { type HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -22,12 +22,12 @@ const encoder = new TextEncoder()
 const lineEnds = /\r\n|\r|\n/g
 
 /** The id is the cursor: a reader that was cut off sends it back as `Last-Event-ID`. */
-const frame = (event: Subscription.BusEvent): string => `id: ${event.cursor}\ndata: ${eventJson(event).replace(lineEnds, "\ndata: ")}\n\n`
+const frame = (event: BusEvent): string => `id: ${event.cursor}\ndata: ${eventJson(event).replace(lineEnds, "\ndata: ")}\n\n`
 
 const problemFrame = (problem: Problem.Unavailable | Problem.BadRequest): string =>
   `event: problem\ndata: ${JSON.stringify({ status: problem.status, code: problem.code, detail: problem.detail })}\n\n`
 
-const start = (request: TailRequest): Subscription.SubscribeOptions["from"] => {
+const start = (request: TailRequest): SubscribeOptions["from"] => {
   const from = request.headers["last-event-id"] || request.query.from || "beginning"
   return from === "beginning" ? "beginning" : from === "end" || from === "now" ? "end" : { cursor: from }
 }

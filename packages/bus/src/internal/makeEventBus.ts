@@ -203,6 +203,21 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     }
   }
 
+  /** Refuses a call with a payload that is not JSON before any of it is published. */
+  const validated = (
+    payloads: ReadonlyArray<Uint8Array | string>,
+    options: PublishOptions
+  ): ReadonlyArray<Uint8Array | string> => {
+    if (options.validate !== true) return payloads
+    for (const payload of payloads) {
+      const length = typeof payload === "string" ? staging.stageString(payload) : staging.stageBytes(payload)
+      if (length > settings.maxEventBytes) continue
+      const offset = staging.validate(length)
+      if (offset !== -1) throw new PublishError({ reason: { _tag: "Serialization", offset, cause: staging.fault } })
+    }
+    return payloads
+  }
+
   const publishSource = (source: () => Source, options: PublishOptions): Effect.Effect<Tally, PublishError> =>
     Effect.flatMap(serialized(() => termsOf(source(), options)), (terms) => new Publication(desk, terms).run)
 
@@ -258,7 +273,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       const shard = offer(payload)
       if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
     }
-    return Effect.flatMap(publishSource(() => new PayloadSource([payload], staging), options), receipt(payload))
+    return Effect.flatMap(
+      publishSource(() => new PayloadSource(validated([payload], options), staging), options),
+      receipt(payload)
+    )
   }
 
   const poller = Poller.make(adapter)
@@ -384,7 +402,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     publishAll: (values, options = noOptions) =>
       Effect.map(publishSource(() => new PayloadSource(values.map(serialize), staging), options), summary),
     publishAllRaw: (payloads, options = noOptions) =>
-      Effect.map(publishSource(() => new PayloadSource(payloads, staging), options), summary),
+      Effect.map(publishSource(() => new PayloadSource(validated(payloads, options), staging), options), summary),
     publishLines: (lines, options = noOptions) =>
       Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
     offerUnsafe: (payload) => offer(payload) !== -1,

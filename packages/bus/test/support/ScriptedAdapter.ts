@@ -1,5 +1,5 @@
 import { Effect, Layer } from "effect"
-import { Adapter, AdapterError, adapterError, type AdapterErrorReason } from "../../src/Adapter.ts"
+import { Adapter, type AdapterError, adapterError, type AdapterErrorReason } from "../../src/Adapter.ts"
 import { type Batch, dedupId, forEach, type ProducerMark } from "../../src/Batch.ts"
 import type { Durability } from "../../src/Durability.ts"
 
@@ -46,7 +46,7 @@ export class ScriptedAdapter {
     if (mark.sequence > (this.marks.get(key)?.sequence ?? 0)) this.marks.set(key, mark)
   }
 
-  #store(batch: Batch): void {
+  store(batch: Batch): void {
     const identity = dedupId(batch.nonce, batch.shard, batch.sequenceStart, 0)
     if (this.#stored.has(identity)) return
     this.#stored.add(identity)
@@ -77,7 +77,7 @@ export class ScriptedAdapter {
               this.batches.push(batch)
               return Effect.andThen(
                 this.#script.onAppend?.(batch, this.calls) ?? Effect.void,
-                Effect.sync(() => this.#store(batch))
+                Effect.sync(() => this.store(batch))
               )
             }),
           flush: Effect.suspend(() => {
