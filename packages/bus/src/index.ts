@@ -15,6 +15,7 @@ export {
   type ShutdownReport
 } from "./EventBus.ts"
 export * as Filter from "./Filter.ts"
+export * as JsonLines from "./core/JsonLines.ts"
 export * as Poll from "./Poll.ts"
 export * as ProducerIdentity from "./ProducerIdentity.ts"
 export * as PublishError from "./PublishError.ts"
