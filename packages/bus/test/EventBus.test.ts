@@ -176,6 +176,18 @@ describe("backpressure", () => {
       yield* assertSettled(bus)
     }))
 
+  it.effect("whoever hears of an eviction and publishes again does not get into the evictor's event", () =>
+    Effect.gen(function*() {
+      const { adapter, bus } = yield* open({ shards: 1, capacity: 1024, backpressure: "dropOldest" })
+      const retrying = bus.publishRaw("mine", { until: "durable" }).pipe(Effect.catch(() => bus.publishRaw("again")))
+      const fiber = yield* Effect.forkChild(retrying, { startImmediately: true })
+      for (let i = 0; i < 1024; i++) assert.isTrue(bus.offerUnsafe(`event ${i}`))
+      yield* Fiber.join(fiber)
+      yield* bus.flush
+      assert.isTrue(adapter.texts.every((text) => text === "again" || /^event \d+$/.test(text)))
+      assert.strictEqual(adapter.texts.filter((text) => text === "event 1023").length, 1)
+    }))
+
   it.effect("failProducer publishes all of a call or nothing", () =>
     Effect.gen(function*() {
       const { adapter, bus } = yield* open({ shards: 1, capacity: 1024, backpressure: "failProducer" })

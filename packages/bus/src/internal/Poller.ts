@@ -77,10 +77,10 @@ export const shardsOf = (
     : invalidRequest(`shard ${wrong} is out of range: a shard is a whole number from 0 to 65,534`)
 }
 
-const validLimit = (limit: number): Result.Result<number, PollError> =>
-  Number.isSafeInteger(limit) && limit >= 0
+export const validLimit = (name: string, limit: number, least: number): Result.Result<number, PollError> =>
+  Number.isSafeInteger(limit) && limit >= least
     ? Result.succeed(limit)
-    : invalidRequest(`limit ${limit} is out of range: a whole number from 0 was expected`)
+    : invalidRequest(`${name} ${limit} is out of range: a whole number from ${least} was expected`)
 
 const validOrder = (order: PollRequest["order"]): Result.Result<"shards" | "insertionTs", PollError> =>
   order === undefined || order === "shards" || order === "insertionTs"
@@ -152,7 +152,7 @@ export const make = (adapter: Adapter["Service"]): Poller => {
 
   const poll = Effect.fnUntraced(function*(request: PollRequest) {
     const own = request.cursor ?? null
-    const limit = yield* Effect.fromResult(validLimit(request.limit))
+    const limit = yield* Effect.fromResult(validLimit("limit", request.limit, 0))
     const shards = yield* Effect.fromResult(shardsOf(request.shards))
     if (limit === 0 || shards?.length === 0) return nothing(own)
     const page = yield* read({

@@ -328,7 +328,8 @@ export class Publication {
     return Effect.suspend(() =>
       this.#awaited.size === 0 ? verdict : Effect.andThen(
         Effect.callback<void>((resume) => {
-          this.#settled = () => resume(Effect.void)
+          // Settling can happen inside somebody's push: the fiber goes on in a turn of its own, not in the middle of theirs.
+          this.#settled = () => resume(Effect.yieldNow)
         }),
         verdict
       )

@@ -144,7 +144,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     Effect.callback<void>((resume) => {
       if (lane.settlement.settled >= lane.settlement.accepted) return resume(Effect.void)
       const run = lane.settlement.open(lane.settlement.settled + 1)
-      lane.settlement.close(run, () => resume(Effect.void))
+      lane.settlement.close(run, () => resume(Effect.yieldNow))
       lane.wake()
       return Effect.sync(() => lane.settlement.drop(run))
     })
