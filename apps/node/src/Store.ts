@@ -1,7 +1,7 @@
 /**
  * The bus of a node and the file that it stores into.
  */
-import { type Adapter, EventBus, ProducerIdentity } from "@perigee/bus"
+import { type Adapter, EventBus } from "@perigee/bus"
 import * as SqliteStore from "@perigee/bus/sqlite"
 import { Effect, Layer } from "effect"
 import { Limits, NodeConfig } from "./Config.ts"
@@ -13,8 +13,7 @@ import { State } from "./State.ts"
 const bus = Layer.unwrap(Effect.gen(function*() {
   const { shards } = yield* NodeConfig
   const { maxEventBytes } = yield* Limits
-  const { identityPath } = yield* State
-  return EventBus.layer({ shards, maxEventBytes, atLeast: "fsync", identity: ProducerIdentity.file(identityPath) })
+  return EventBus.layer({ shards, maxEventBytes, atLeast: "fsync" })
 }))
 
 const store = Layer.unwrap(Effect.map(State, ({ storePath }) => SqliteStore.layer({ path: storePath })))
