@@ -11,6 +11,8 @@ import * as Http from "node:http"
 import * as Https from "node:https"
 import { isIP } from "node:net"
 import { type LimitValues, Limits, NodeConfig, type NodeOptions, portAttempts } from "./Config.ts"
+import { Connections } from "./internal/Connections.ts"
+import { Lifecycle } from "./Lifecycle.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 
 /**
@@ -53,7 +55,7 @@ const makeServer = Effect.fnUntraced(function*(options: NodeOptions) {
     try: () => Https.createServer({ cert, key }).close(),
     catch: (cause) => failure("E_TLS", "start", `Certificate and key do not fit: ${describe(cause)}.`)
   })
-  return () => Https.createServer({ ...serverOptions, cert, key, minVersion: "TLSv1.2" })
+  return () => Https.createServer({ ...serverOptions, cert, key, minVersion: "TLSv1.2", handshakeTimeout: 10_000 })
 })
 
 const errno = (error: ServeError): string => String((error.cause as { readonly code?: unknown }).code)
@@ -81,16 +83,18 @@ const listen = (
   make: () => Http.Server,
   options: NodeOptions,
   limits: LimitValues,
-  port: number
+  port: number,
+  onServer: (connections: Connections) => void
 ): Effect.Effect<HttpServer.HttpServer["Service"], Failure, Scope.Scope> =>
   NodeHttpServer.make(() => {
     const server = make()
     server.maxConnections = maxConnections
+    onServer(new Connections(server, options.tls === undefined ? "connection" : "secureConnection"))
     return server
   }, { host: options.host, port, gracefulShutdownTimeout: limits.drain }).pipe(
     Effect.catch((error) => {
       const next = options.portMayMove && errno(error) === "EADDRINUSE" && port < options.port + portAttempts - 1
-      return next ? listen(make, options, limits, port + 1) : Effect.fail(cannotListen(options, error))
+      return next ? listen(make, options, limits, port + 1, onServer) : Effect.fail(cannotListen(options, error))
     })
   )
 
@@ -99,7 +103,12 @@ export const layer = Layer.effect(
   HttpServer.HttpServer,
   Effect.gen(function*() {
     const options = yield* NodeConfig
-    return yield* listen(yield* makeServer(options), options, yield* Limits, options.port)
+    const lifecycle = yield* Lifecycle
+    let connections: Connections | undefined
+    yield* Effect.forkScoped(Effect.andThen(lifecycle.stopping, Effect.sync(() => connections?.close())))
+    return yield* listen(yield* makeServer(options), options, yield* Limits, options.port, (made) => {
+      connections = made
+    })
   })
 ).pipe(Layer.merge(NodeHttpServer.layerHttpServices))
 
