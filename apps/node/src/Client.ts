@@ -1,9 +1,16 @@
 /**
  * A node as the commands see it: over HTTP, like anybody else.
  */
-import { NodeHttpClient } from "@effect/platform-node"
-import { Context, Effect, Layer, Redacted, Schema } from "effect"
-import { HttpClient, type HttpClientError, HttpClientRequest, type HttpClientResponse } from "effect/http"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schema from "effect/Schema"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import { readFileSync } from "node:fs"
 import { AppendSummary } from "./api/Problem.ts"
 import { describe, exitCodes, Failure, failure } from "./Failure.ts"

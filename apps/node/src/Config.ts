@@ -1,7 +1,10 @@
 /**
  * What a node is told at its start, and the limits it keeps.
  */
-import { Config, Context, Duration, Layer } from "effect"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Layer from "effect/Layer"
 
 export interface NodeOptions {
   /** Address to listen on. Default `127.0.0.1`. */

@@ -1,7 +1,8 @@
 /**
  * What a command says when it cannot do what it was asked.
  */
-import { Data, Runtime } from "effect"
+import * as Data from "effect/Data"
+import * as Runtime from "effect/Runtime"
 
 /** Exit codes of the `perigee` command. */
 export const exitCodes = {

@@ -5,7 +5,10 @@
  * the last number that the node has stored.
  */
 import { JsonLines } from "@perigee/bus"
-import { Clock, Duration, Effect, Schedule } from "effect"
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { type Client, isUnreachable, type Query, Refusal } from "./Client.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 import { SourceError } from "./Source.ts"

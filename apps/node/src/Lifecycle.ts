@@ -2,7 +2,11 @@
  * Where a node is between its start and its end.
  */
 import type { ShutdownReport } from "@perigee/bus"
-import { Clock, Context, Deferred, Effect, Layer } from "effect"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 
 
 /** Tells requests that the node is stopping, before its listener closes and its bus drains. */

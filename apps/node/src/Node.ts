@@ -5,8 +5,12 @@
  * closes, the lock on the state directory goes last.
  */
 import { type Adapter, EventBus } from "@perigee/bus"
-import { Clock, DateTime, Effect, Layer } from "effect"
-import { HttpRouter, HttpServer } from "effect/http"
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServer from "effect/http/HttpServer"
 import { resolve } from "node:path"
 import * as Routes from "./api/Routes.ts"
 import { type LimitValues, Limits, NodeConfig, type NodeOptions } from "./Config.ts"

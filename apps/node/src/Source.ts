@@ -1,7 +1,9 @@
 /**
  * Where `perigee ingest` reads from: a file, plain or compressed, or standard input.
  */
-import { Data, Effect, type Scope } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs"
 import type { Readable } from "node:stream"

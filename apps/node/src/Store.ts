@@ -3,7 +3,8 @@
  */
 import { type Adapter, EventBus } from "@perigee/bus"
 import * as SqliteStore from "@perigee/bus/sqlite"
-import { Effect, Layer } from "effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { Limits, NodeConfig } from "./Config.ts"
 import type { Failure } from "./Failure.ts"
 import { startFailure } from "./startFailure.ts"

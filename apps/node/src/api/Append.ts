@@ -1,10 +1,16 @@
 /**
  * `POST /v1/events`: events in, an answer once they are on stable storage.
  */
-import { NodeHttpServerRequest } from "@effect/platform-node"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { EventBus, JsonLines, type PublishError } from "@perigee/bus"
-import { Context, Duration, Effect, Exit, Layer, Scope } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { type LimitValues, Limits } from "../Config.ts"
 import { BodyReader } from "../internal/BodyReader.ts"

@@ -1,7 +1,9 @@
 /**
  * The bearer token.
  */
-import { Effect, Layer, Redacted } from "effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import { createHash, timingSafeEqual } from "node:crypto"
 import { State } from "../State.ts"
 import { Authenticated } from "./Api.ts"

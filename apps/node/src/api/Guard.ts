@@ -1,8 +1,15 @@
 /**
  * What every request passes before it reaches a route, and every answer on its way back.
  */
-import { Cause, Effect, Layer, type Types } from "effect"
-import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerRespondable, HttpServerResponse } from "effect/http"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Types from "effect/Types"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerError from "effect/http/HttpServerError"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { isIP } from "node:net"
 import { NodeConfig } from "../Config.ts"
 import * as Problem from "./Problem.ts"

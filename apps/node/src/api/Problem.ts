@@ -1,8 +1,8 @@
 /**
  * Errors of the HTTP API: RFC 9457 problem documents with a stable `code`.
  */
-import { Schema } from "effect"
-import { HttpApiError } from "effect/http-api"
+import * as Schema from "effect/Schema"
+import * as HttpApiError from "effect/http-api/HttpApiError"
 
 /** One refused NDJSON line. */
 export const RejectedLine = Schema.Struct({

@@ -2,8 +2,8 @@
  * `GET /v1/events`: pages of stored events.
  */
 import { EventBus, type Event, type Poll } from "@perigee/bus"
-import { Effect } from "effect"
-import { HttpServerResponse } from "effect/http"
+import * as Effect from "effect/Effect"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { LimitValues } from "../Config.ts"
 import { pollProblem } from "./failures.ts"
 import type * as Problem from "./Problem.ts"

@@ -2,7 +2,8 @@
  * Which events a reader asks for: the parameters that `/v1/events` and `/v1/tail` share.
  */
 import { Filter } from "@perigee/bus"
-import { Effect, Result } from "effect"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Problem from "./Problem.ts"
 
 export interface Selection {

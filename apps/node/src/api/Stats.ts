@@ -2,7 +2,11 @@
  * Figures of the node: `GET /v1/stats` for programs and people, `GET /metrics` for Prometheus.
  */
 import { Adapter, EventBus } from "@perigee/bus"
-import { Clock, Context, DateTime, Effect, Layer } from "effect"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 import { Lifecycle } from "../Lifecycle.ts"
 import { version } from "../Version.ts"

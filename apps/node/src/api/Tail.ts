@@ -2,9 +2,15 @@
  * `GET /v1/tail`: stored events, then live ones, as server-sent events.
  */
 import { type BusEvent, EventBus, type SubscribeOptions } from "@perigee/bus"
-import { NodeHttpServerRequest } from "@effect/platform-node"
-import { Clock, Context, Duration, Effect, Layer, Stream } from "effect"
-import { type HttpServerRequest, HttpServerResponse } from "effect/http"
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import { Limits } from "../Config.ts"
 import { Lifecycle } from "../Lifecycle.ts"
 import { pollProblem } from "./failures.ts"

@@ -1,8 +1,9 @@
 /**
  * Parameters that do not fit the contract.
  */
-import { Effect, SchemaIssue } from "effect"
-import { HttpApiMiddleware } from "effect/http-api"
+import * as Effect from "effect/Effect"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import { WellFormed } from "./Api.ts"
 import * as Problem from "./Problem.ts"
 

@@ -3,7 +3,7 @@
  */
 import { Event } from "@perigee/bus"
 import { Buffer } from "node:buffer"
-import { Result } from "effect"
+import * as Result from "effect/Result"
 
 /** An event as one JSON object; a payload that is no JSON is given as `raw_base64`, with `raw` null. */
 export const eventJson = (event: Event.StoredEvent): string =>

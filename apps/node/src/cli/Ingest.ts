@@ -1,8 +1,12 @@
 /**
  * `perigee ingest`: a file of NDJSON into the node, each line once.
  */
-import { Duration, Effect, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import { randomUUID } from "node:crypto"
 import { Client } from "../Client.ts"
 import { failure } from "../Failure.ts"

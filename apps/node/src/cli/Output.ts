@@ -1,7 +1,7 @@
 /**
  * Standard output is data, standard error is for people.
  */
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { once } from "node:events"
 
 // A reader that has seen enough (`| head`) ends the command, not with an error.

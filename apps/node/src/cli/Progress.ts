@@ -1,7 +1,8 @@
 /**
  * How far an ingest has come: a bar that is redrawn on a terminal, a line every other second elsewhere.
  */
-import { Clock, Effect } from "effect"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
 import type { IngestProgress } from "../Ingest.ts"
 import { count, rate } from "./Output.ts"
 

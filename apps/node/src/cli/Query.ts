@@ -1,8 +1,10 @@
 /**
  * `perigee query`: stored events, page by page.
  */
-import { Effect, Option } from "effect"
-import { Command, Flag } from "effect/cli"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import { Client } from "../Client.ts"
 import * as Flags from "./flags.ts"
 import { eventText, form } from "./eventText.ts"

@@ -1,10 +1,14 @@
 /**
  * `perigee start`: runs a node.
  */
-import { Duration, Effect, Layer, Option } from "effect"
-import { Command, Flag } from "effect/cli"
-import { Config } from "effect"
-import { HttpServer } from "effect/http"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import * as HttpServer from "effect/http/HttpServer"
 import { relative } from "node:path"
 import { Client } from "../Client.ts"
 import { defaultPort, NodeConfig, type NodeOptions } from "../Config.ts"

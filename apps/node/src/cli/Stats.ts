@@ -1,8 +1,9 @@
 /**
  * `perigee stats`: figures of the node.
  */
-import { Effect, Schema } from "effect"
-import { Command } from "effect/cli"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Command from "effect/cli/Command"
 import { Stats } from "../api/Api.ts"
 import { Client } from "../Client.ts"
 import * as Flags from "./flags.ts"

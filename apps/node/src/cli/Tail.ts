@@ -1,8 +1,12 @@
 /**
  * `perigee tail`: events as they come in.
  */
-import { Effect, Option, Schedule, Stream } from "effect"
-import { Command, Flag } from "effect/cli"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import { Client, isUnreachable, Refusal } from "../Client.ts"
 import { describe, type Failure } from "../Failure.ts"
 import { unreachable } from "../Client.ts"

@@ -1,8 +1,10 @@
 /**
  * Flags that several commands share.
  */
-import { Config, Option, type Redacted } from "effect"
-import { Flag } from "effect/cli"
+import * as Config from "effect/Config"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Flag from "effect/cli/Flag"
 import type { Target } from "../Client.ts"
 
 export const stateDir = Flag.String("state").pipe(

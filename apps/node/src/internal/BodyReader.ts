@@ -3,6 +3,9 @@ import type { IncomingMessage } from "node:http"
 /** Why a body ended before its end. */
 export type BodyFailure = "aborted" | "stopping"
 
+/** Small pieces are joined up to this size: enough to spread the cost of a call, little enough for others to have their turn. */
+const pieceBytes = 262_144
+
 /**
  * Reads a request body in pieces as large as have arrived, reading ahead at most `highWater` bytes and one socket read; then the socket is
  * paused, and the sender feels it. For one consumer.
@@ -62,10 +65,12 @@ export class BodyReader {
   /** What has arrived: bytes, null at the end of the body, undefined when there is nothing to take yet. */
   take(): Uint8Array | null | undefined {
     if (this.#bytes === 0) return this.#ended ? null : undefined
-    const taken = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#bytes)
-    this.#chunks = []
-    this.#bytes = 0
-    if (this.#request.isPaused()) this.#request.resume()
+    let count = 1
+    let bytes = this.#chunks[0]!.length
+    while (count < this.#chunks.length && bytes + this.#chunks[count]!.length <= pieceBytes) bytes += this.#chunks[count++]!.length
+    const taken = count === 1 ? this.#chunks.shift()! : Buffer.concat(this.#chunks.splice(0, count), bytes)
+    this.#bytes -= bytes
+    if (this.#bytes < this.#highWater && this.#request.isPaused()) this.#request.resume()
     return taken
   }
 

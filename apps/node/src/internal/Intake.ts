@@ -1,5 +1,7 @@
 import type { EventBus, JsonLines, PublishError } from "@perigee/bus"
-import { Effect, Exit, type Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
 
 export interface SubmitOptions {
   readonly channel: string | undefined
