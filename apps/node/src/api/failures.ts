@@ -34,6 +34,7 @@ export const publishProblem = (error: PublishError.PublishError, summary: Proble
         ...progress
       })
     case "InvalidProducer":
+    case "InvalidKeys":
       return new Problem.BadRequest({ code: "E_REQUEST", detail: `${capitalise(message)}.`, ...progress })
     case "InvalidChannel":
       return new Problem.BadRequest({ code: "E_CHANNEL", detail: `${capitalise(message)}.`, ...progress })
