@@ -126,15 +126,14 @@ const openError = (path: string) => (failure: OpenFailure): SqliteStoreError =>
   // Our own lock is held, so that only a foreign program can keep the file busy.
   new SqliteStoreError({ path, reason: failure._tag === "Busy" ? { _tag: "Locked", pid: null, since: null } : failure })
 
+const spawn = (name: string, options: WorkerOptions): Worker =>
+  // The workers need none of the process's own flags, and some of them (`--input-type`) would break them.
+  new Worker(script(name), { name: `perigee-sqlite-${name}`, workerData: options, execArgv: [] })
+
 /** Starts a worker; closing lets it finish what it has, and stops it when it does not. */
 const start = <Body, Greeting = never>(name: string, options: WorkerOptions, closeTimeout: Duration.Input) =>
   Effect.acquireRelease(
-    Effect.sync(() =>
-      new WorkerLink<Body | { readonly _tag: "close" }, Greeting>(
-        adapter,
-        new Worker(script(name), { workerData: options })
-      )
-    ),
+    Effect.sync(() => new WorkerLink<Body | { readonly _tag: "close" }, Greeting>(adapter, spawn(name, options))),
     (link) =>
       link.ask({ _tag: "close" }).pipe(
         Effect.andThen(link.ended),

@@ -246,6 +246,21 @@ describe("faults", () => {
 })
 
 describe("life", () => {
+  it.live("a page that ended early holds no lock: the log can be emptied", () =>
+    Effect.gen(function*() {
+      const path = yield* place
+      const store = yield* SqliteStore.make({ path })
+      for (let i = 0; i < 10; i++) yield* store.append(batch({ sequenceStart: i * 5, payloads: payloads(5) }))
+      assert.strictEqual((yield* store.poll(0, null, 7)).events.length, 7)
+      const db = new DatabaseSync(path)
+      assert.deepStrictEqual({ ...db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get() }, {
+        busy: 0,
+        log: 0,
+        checkpointed: 0
+      })
+      db.close()
+    }))
+
   it.live("closing lets running commits finish", () =>
     Effect.gen(function*() {
       const path = yield* place

@@ -88,7 +88,9 @@ export class Writer {
   readonly #totals = new Map<number, ShardTotals>()
   /** Next sequence number by `nonce:shard`. */
   readonly #next = new Map<string, number>()
+  /** Latest time that a request carried. */
   #now = 0
+  #isClosed = false
 
   constructor(db: DatabaseSync, path: string, retention: Retention) {
     this.#db = db
@@ -189,44 +191,61 @@ export class Writer {
   /** Removes the oldest blocks that retention does not keep, some at a time; true when there may be more. */
   sweep(now = this.#now): boolean {
     this.#now = Math.max(this.#now, now)
-    const { maxAgeMillis, maxBytes, maxEvents } = this.#retention
-    if (maxAgeMillis === null && maxBytes === null && maxEvents === null) return false
+    if (this.#isClosed || !this.#mayBeDue()) return false
+    try {
+      return this.#removeOldest()
+    } catch {
+      // Retention comes again with the next batch; that batch's own failure, if any, is reported to its caller.
+      this.#rollback()
+      return false
+    }
+  }
+
+  #kept(): { readonly events: number; readonly bytes: number } {
     let events = 0
     let bytes = 0
     for (const shard of this.#totals.values()) {
       events += shard.events
       bytes += shard.bytes
     }
+    return { events, bytes }
+  }
+
+  /** Without a look at the database. */
+  #mayBeDue(): boolean {
+    const { maxAgeMillis, maxBytes, maxEvents } = this.#retention
+    const { bytes, events } = this.#kept()
+    return maxAgeMillis !== null || bytes > (maxBytes ?? Infinity) || events > (maxEvents ?? Infinity)
+  }
+
+  #removeOldest(): boolean {
+    const { maxAgeMillis, maxBytes, maxEvents } = this.#retention
+    let { bytes, events } = this.#kept()
     const isDue = (row: Oldest): boolean =>
       (maxAgeMillis !== null && row.millis < this.#now - maxAgeMillis) ||
       bytes > (maxBytes ?? Infinity) || events - row.count >= (maxEvents ?? Infinity)
-    const head = this.#statements.oldest.all(2) as unknown as ReadonlyArray<Oldest>
-    if (head.length < 2 || !isDue(head[0]!)) return false
+    // One more than may go, because the newest block of all stays. Most calls end with the first two.
+    const oldest = (limit: number) => this.#statements.oldest.all(limit + 1) as unknown as ReadonlyArray<Oldest>
+    const [head, second] = oldest(1)
+    if (head === undefined || second === undefined || !isDue(head)) return false
 
     const totals = new Staged(this.#totals)
     let removed = 0
-    try {
-      this.#db.exec("BEGIN IMMEDIATE")
-      // One more than may go, because the newest block of all stays.
-      const oldest = this.#statements.oldest.all(blocksPerSweep + 1) as unknown as ReadonlyArray<Oldest>
-      while (removed < oldest.length - 1 && isDue(oldest[removed]!)) {
-        const row = oldest[removed]!
-        this.#statements.remove.run(row.id)
-        const shard = totals.get(row.shard)!
-        totals.set(row.shard, { ...shard, events: shard.events - row.count, bytes: shard.bytes - row.bytes })
-        events -= row.count
-        bytes -= row.bytes
-        removed++
-      }
-      this.#saveTotals(totals)
-      this.#db.exec("COMMIT")
-      totals.commit()
-      return removed === blocksPerSweep
-    } catch {
-      // Retention comes again with the next batch; that batch's own failure, if any, is reported to its caller.
-      this.#rollback()
-      return false
+    this.#db.exec("BEGIN IMMEDIATE")
+    const rows = oldest(blocksPerSweep)
+    while (removed < rows.length - 1 && isDue(rows[removed]!)) {
+      const row = rows[removed]!
+      this.#statements.remove.run(row.id)
+      const shard = totals.get(row.shard)!
+      totals.set(row.shard, { ...shard, events: shard.events - row.count, bytes: shard.bytes - row.bytes })
+      events -= row.count
+      bytes -= row.bytes
+      removed++
     }
+    this.#saveTotals(totals)
+    this.#db.exec("COMMIT")
+    totals.commit()
+    return removed === blocksPerSweep
   }
 
   /** Copies the log into the database file and forces both to the device. */
@@ -235,6 +254,7 @@ export class Writer {
   }
 
   close(): void {
+    this.#isClosed = true
     try {
       this.#db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
     } finally {

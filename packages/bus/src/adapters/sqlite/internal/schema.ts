@@ -134,6 +134,8 @@ export const openWriter = (
       throw new Refusal({ _tag: "Io", detail: "the file system has no write-ahead log" })
     }
     db.exec(`PRAGMA synchronous = ${options.synchronous === "fsync" ? "FULL" : "NORMAL"}`)
+    // On macOS, where fsync alone leaves the data in the cache of the device.
+    db.exec("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON")
     db.exec(`PRAGMA wal_autocheckpoint = ${4_194_304 / pageBytes}`)
     db.exec("PRAGMA journal_size_limit = 67108864")
     if (isEmpty(db)) initialise(db)
