@@ -8,7 +8,7 @@ import { performance } from "node:perf_hooks"
 import { Effect, Layer, ManagedRuntime } from "effect"
 import { measure, type Measured, quantile, type Row, versus } from "../../../bench/harness.ts"
 import { EventBus, type EventBusOptions } from "../src/index.ts"
-import { SqliteStore } from "../src/adapters/sqlite/index.ts"
+import * as SqliteStore from "../src/adapters/sqlite/index.ts"
 import { payloads } from "./publish.ts"
 
 const EVENTS = 1_000_000

@@ -30,6 +30,8 @@ export interface PublishOptions {
   readonly channel?: string | undefined
   /** When the effect ends: once the ring has the event (default), or once the adapter has it with the durability it claims. */
   readonly until?: "accepted" | "durable" | undefined
+  /** Called once the ring has every event of a call that goes on to wait for `durable`: the sender may submit its next events. */
+  readonly onAccepted?: (() => void) | undefined
   /**
    * Idempotent publishing: a caller that names itself and numbers its events from 1 without gaps gets each stored exactly once, however
    * often it submits them and whoever restarts in between. `sequence` is the number of the first event of the call.

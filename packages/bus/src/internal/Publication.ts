@@ -2,6 +2,7 @@
  * One call of a publish function, from its first event to its last: synchronous as long as there is room, waiting where the mode says so.
  */
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import type { Intake } from "../core/Intake.ts"
 import type { LineBatch } from "../core/JsonLines.ts"
 import type { Lane } from "../core/Lane.ts"
@@ -133,6 +134,7 @@ export interface Terms {
   readonly keyed: ((shards: number) => number) | undefined
   readonly channel: number
   readonly durable: boolean
+  readonly onAccepted: (() => void) | undefined
   readonly producer: { readonly name: string; readonly sequence: number } | undefined
 }
 
@@ -182,7 +184,9 @@ export class Publication {
     const named = this.#terms.producer
     const body = named === undefined ? this.#proceed(undefined) : this.#asProducer(named)
     if (!this.#terms.durable) return body
+    const { onAccepted } = this.#terms
     return body.pipe(
+      onAccepted === undefined ? identity : Effect.tap(Effect.sync(onAccepted)),
       Effect.tap(this.#durable),
       Effect.onExit(() => Effect.sync(() => this.#forget()))
     )

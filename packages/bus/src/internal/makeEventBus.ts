@@ -207,6 +207,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       keyed: keyHash === undefined ? undefined : (shards) => shardOf(keyHash, shards),
       channel,
       durable: options.until === "durable",
+      onAccepted: options.onAccepted,
       producer: options.producer
     }
   }

@@ -68,7 +68,7 @@ export interface SqliteStoreOptions {
 
 const adapter = "sqlite"
 /** Larger batches become several blocks, so that reading a few events never moves more than this. */
-const blockBytes = 4_194_304
+const blockBytes = 262_144
 const cacheBytes = 16_777_216
 const mostShards = 65_535
 
