@@ -30,7 +30,10 @@ const token = Flag.Never.pipe(
 /** The node that a command talks to. */
 export const target = { stateDir, url, token }
 
-export const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs, one document a line"), Flag.withDefault(false))
+export const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("Print JSON for programs, one document a line"),
+  Flag.withDefault(false)
+)
 
 export const filter = Flag.String("filter").pipe(
   Flag.withDescription("Only events that match, as 'magnitude>=6' or as JSON"),
