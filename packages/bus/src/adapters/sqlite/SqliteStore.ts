@@ -6,6 +6,7 @@
 import { dirname, resolve } from "node:path"
 import { Worker } from "node:worker_threads"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -283,3 +284,14 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
  */
 export const layer = (options: SqliteStoreOptions): Layer.Layer<Adapter, SqliteStoreError> =>
   Layer.effect(Adapter, make(options))
+
+/**
+ * The store with its options from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SqliteStoreOptions>
+): Layer.Layer<Adapter, SqliteStoreError | Config.ConfigError> =>
+  Layer.effect(Adapter, Effect.flatMap(Config.unwrap(options), make))
