@@ -140,6 +140,22 @@ describe("opening a store", () => {
       })
   )
 
+  it.live.skipIf(!canMount)(
+    `a full disk${canMount ? "" : " (skipped: needs the right to mount a file system)"}`,
+    () =>
+      Effect.gen(function*() {
+        const disk = yield* tmpfs(512)
+        const path = join(disk, "events.db")
+        for (const room of [0, 24, 60]) {
+          writeFileSync(join(disk, "ballast"), Buffer.alloc((512 - room) * 1024))
+          const error = yield* opening({ path })
+          assert.strictEqual(error.reason._tag, "Full", `${room} KiB left: ${error.message}`)
+          writeFileSync(join(disk, "ballast"), "")
+        }
+        yield* filled(path)
+      })
+  )
+
   it.live("options out of range are named", () =>
     Effect.gen(function*() {
       const path = join(yield* directory, "events.db")
