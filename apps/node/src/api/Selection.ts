@@ -4,6 +4,7 @@
 import { Filter } from "@perigee/bus"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { capitalise } from "./failures.ts"
 import * as Problem from "./Problem.ts"
 
 export interface Selection {
@@ -25,7 +26,7 @@ const decodeShards = (text: string): Effect.Effect<ReadonlyArray<number>, Proble
 const decodeFilter = (text: string): Effect.Effect<Filter.Filter, Problem.BadRequest> =>
   Result.match(Filter.fromText(text), {
     onSuccess: Effect.succeed,
-    onFailure: (error) => Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `This is no filter: ${error.message}.` }))
+    onFailure: (error) => Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `${capitalise(error.message)}.` }))
   })
 
 /** Fails with `E_FILTER` or `E_SHARD`. */

@@ -27,6 +27,6 @@ export const command = Command.make("stats", { ...Flags.target, json: Flags.json
     const client = yield* Client
     const body = yield* client.getText("/v1/stats")
     yield* printLine(options.json ? body : text(yield* Effect.orDie(decode(body)), client.url))
-  }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))).pipe(
+  }).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print the counters of the bus and of the process, since the node's start")
   )

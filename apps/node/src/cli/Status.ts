@@ -27,6 +27,6 @@ export const command = Command.make("status", { ...Flags.target, json: Flags.jso
           ["store", `${stats.store.adapter} (${stats.store.durability})`]
         ])
     )
-  }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))).pipe(
+  }).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print whether a node runs, and where; exit code 3 when none does")
   )
