@@ -136,8 +136,8 @@ const ready = (url: string, dir: string): string => {
 }
 
 const sampled = (result: IngestProgress): string =>
-  result.resumedAt >= sample.events
-    ? `sample   ${count(result.resumedAt)} earthquakes of 2016 found again, all of them durable`
+  result.accepted === 0
+    ? `sample   ${count(result.read)} earthquakes of 2016 found again, all of them durable`
     : `sample   ${count(result.accepted)} earthquakes of 2016 accepted, ${count(result.read)} durable, ${
       rate(result.accepted, result.millis)
     }` + (result.resumedAt > 0 ? `, resumed behind ${count(result.resumedAt)}` : "")
@@ -170,7 +170,7 @@ const ingestSample = Effect.fnUntraced(function*(url: string, dir: string) {
       onRejected: () => Effect.void,
       onWaiting: (cause) => meter.interrupt(`perigee: waiting: ${cause.message}`)
     })
-    yield* meter.end(result)
+    if (result.accepted > 0) yield* meter.end(result)
     return result
   })).pipe(Effect.provide(Client.layer({ stateDir: dir, url, token })))
 })
