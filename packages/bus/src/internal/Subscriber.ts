@@ -10,7 +10,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { type Adapter, type AdapterError, adapterError } from "../Adapter.ts"
 import * as Cursor from "../Cursor.ts"
-import { PollError } from "../Poll.ts"
+import type { PollError } from "../Poll.ts"
 import type { BusEvent, Diagnostics, SubscribeOptions } from "../Subscription.ts"
 import * as Poller from "./Poller.ts"
 import * as Trail from "./Trail.ts"
@@ -30,8 +30,6 @@ const pauses = Schedule.jittered(Schedule.min([Schedule.exponential("50 millis")
 
 /** Errors that may pass on their own. Reading changes nothing, so a lost connection is tried again too. */
 const mayPass = (error: AdapterError): boolean => error.isRetryable || error.reason._tag === "Connection"
-
-const ofAdapter = (cause: AdapterError): PollError => new PollError({ reason: { _tag: "Adapter", cause } })
 
 const logged = (diagnostics: Diagnostics): Effect.Effect<void> =>
   Effect.logWarning("a subscription met more than events", {
@@ -169,7 +167,7 @@ const follow = Effect.fnUntraced(function*(
 
 const troubleOf = (adapter: Adapter["Service"], page: Diagnostics): PollError => {
   const errors = page.failedShards.map(({ error }) => error)
-  return ofAdapter(
+  return Poller.ofAdapter(
     errors.find((error) => !mayPass(error)) ?? errors[0] ??
       adapterError(
         adapter.name,
@@ -186,7 +184,7 @@ const endOf = (
   adapter.tails.pipe(
     Effect.map((positions) => Cursor.make({ positions })),
     Effect.catch((error) =>
-      patience.spend(ofAdapter(error)).pipe(
+      patience.spend(Poller.ofAdapter(error)).pipe(
         Effect.andThen(patience.pause),
         Effect.andThen(Effect.suspend(() => endOf(adapter, patience)))
       )

@@ -307,12 +307,20 @@ describe("errors", () => {
     }))
   it.effect("one that will not pass ends the stream at once", () =>
     Effect.gen(function*() {
-      for (const tag of ["Fatal", "Shutdown", "InvalidPosition", "Serialization"] as const) {
+      for (const tag of ["Fatal", "Shutdown", "Serialization"] as const) {
         const bus = new Fixture().add(0, many(2))
         bus.store.failing.set(0, tag)
         const error = yield* Effect.flip(Stream.runDrain(bus.subscribe()))
         assert.isTrue(error.reason._tag === "Adapter" && error.reason.cause.reason._tag === tag)
       }
+      const forged = new Fixture().add(0, many(2)).add(1, many(2))
+      forged.store.failing.set(0, "InvalidPosition")
+      const seen: Array<string> = []
+      const error = yield* Effect.flip(
+        Stream.runForEach(forged.subscribe(), (event) => Effect.sync(() => void seen.push(name(event))))
+      )
+      assert.strictEqual(error.reason._tag, "InvalidCursor")
+      assert.deepStrictEqual(seen, ["1/1", "1/2"])
     }))
   it.effect("a shard that fails holds up no other, is reported, and comes back", () =>
     Effect.gen(function*() {

@@ -269,7 +269,9 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
     poll,
     flush: whileOpen(() => synchronous === "fsync" ? Effect.void : Effect.asVoid(writer.ask({ _tag: "checkpoint" }))),
     tails: whileOpen(() => Effect.succeed(new Map(Array.from(tails, ([shard, tail]) => [shard, String(tail)])))),
-    producerMarks: (producer) => whileOpen(() => reader.ask<ReadonlyArray<ProducerMark>>({ _tag: "marks", producer })),
+    // Asked of the writer: it answers after the batches that it had before, those that nobody waits for any more too.
+    producerMarks: (producer) => whileOpen(() => writer.ask<ReadonlyArray<ProducerMark>>({ _tag: "marks", producer })),
+    saveMarks: (marks) => whileOpen(() => Effect.asVoid(writer.ask({ _tag: "saveMarks", marks }))),
     isHealthy: Effect.sync(() => !isClosed && isWriting && writer.isAlive && reader.isAlive)
   })
 })
