@@ -5,7 +5,8 @@ import type { Link } from "../Link.ts"
 import * as LinkErrors from "../LinkError.ts"
 import type { LinkError } from "../LinkError.ts"
 import type { TcpListener } from "../links/TcpLink.ts"
-import { NodeSocketLink, timers } from "./NodeSocketLink.ts"
+import { NodeSocketLink } from "./NodeSocketLink.ts"
+import { timers } from "./Timers.ts"
 
 /** Links that arrive before anyone takes them; further sockets are closed. */
 const backlog = 128

@@ -1,11 +1,11 @@
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type * as Net from "node:net"
 import { type PayloadSink, StreamDecoder } from "../core/StreamDecoder.ts"
 import type { Link, LinkSink } from "../Link.ts"
 import * as LinkErrors from "../LinkError.ts"
 import type { LinkError } from "../LinkError.ts"
+import { timers } from "./Timers.ts"
 
 /** Longest payload of a stream link unless the options say otherwise. */
 export const defaultMaxPayload = 16_777_216
@@ -156,20 +156,6 @@ export class NodeSocketLink implements Link {
     this.sink?.closed(LinkErrors.make(this.description, reason))
   }
 }
-
-/** Timers for links, on the clock of the context they are made in. */
-export const timers: Effect.Effect<(millis: number, task: () => void) => () => void> = Effect.map(
-  Effect.context<never>(),
-  (context) => {
-    const run = Effect.runForkWith(context)
-    return (millis, task) => {
-      const fiber = run(Effect.andThen(Effect.sleep(millis), Effect.sync(task)))
-      return () => {
-        run(Fiber.interrupt(fiber))
-      }
-    }
-  }
-)
 
 /** Connects a socket as a link of the current scope. */
 export const connect = (options: {
