@@ -1,6 +1,7 @@
 /**
- * When an initiator dials again. A schedule runs from its start at every outage: a link over which anything arrived
- * starts it afresh, a link that died before that does not.
+ * When an initiator dials again. A link that was up is replaced at once; the schedule paces the attempts that fail, and
+ * starts afresh with every link over which anything arrived. A link that comes up and dies without a word, twice in a
+ * row, counts as a failed attempt.
  *
  * @since 0.1.0
  */

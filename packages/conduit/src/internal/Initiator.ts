@@ -24,10 +24,10 @@ export interface InitiatorKeys {
   readonly save: (key: Uint8Array) => Effect.Effect<void, ConduitError>
 }
 
-/** The end of one link, and whether anything arrived over it. */
+/** The end of one link, and whether the next may be dialled at once. */
 interface Outage {
   readonly error: LinkError
-  readonly progressed: boolean
+  readonly atOnce: boolean
 }
 
 /**
@@ -125,6 +125,7 @@ export const run = Effect.fnUntraced(function*(
     )
   }
 
+  let flapping = false
   const session: Effect.Effect<never, Outage> = Effect.suspend(() => {
     let up = false
     return Effect.gen(function*() {
@@ -157,7 +158,13 @@ export const run = Effect.fnUntraced(function*(
       return yield* Deferred.await(down)
     }).pipe(
       Effect.scoped,
-      Effect.mapError((error): Outage => ({ error, progressed: up && engine.state.heard }))
+      Effect.mapError((error): Outage => {
+        // A lost link is redialled at once, but not again and again when links come up and die without a word.
+        const heard = up && engine.state.heard
+        const atOnce = heard || (up && !flapping)
+        flapping = !heard
+        return { error, atOnce }
+      })
     )
   })
 
@@ -170,9 +177,8 @@ export const run = Effect.fnUntraced(function*(
       engine.setStatus({ _tag: "Reconnecting", attempt: attempt++, cause: error })
     })
   const outage = session.pipe(
-    Effect.mapError((outage) => outage),
-    Effect.tapError(({ error, progressed }) => progressed ? Effect.void : tell(error)),
-    Effect.catchIf(({ progressed }) => progressed, ({ error }) => Effect.succeed(error)),
+    Effect.tapError(({ atOnce, error }) => atOnce ? Effect.void : tell(error)),
+    Effect.catchIf(({ atOnce }) => atOnce, ({ error }) => Effect.succeed(error)),
     Effect.mapError(({ error }) => error),
     Effect.retry({
       schedule,
