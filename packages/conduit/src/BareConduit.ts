@@ -102,7 +102,8 @@ export const make = Effect.fnUntraced(function*(
   } else {
     const initiating = options.prologue === "initiate"
     yield* Effect.callback<void, LinkError>((resume) => {
-      const refuse = (reason: LinkErrors.LinkErrorReason) => resume(Effect.fail(LinkErrors.make(link.description, reason)))
+      const refuse = (reason: LinkErrors.LinkErrorReason) =>
+        resume(Effect.fail(LinkErrors.make(link.description, reason)))
       readers.push(() => {
         if (failure !== undefined) resume(Effect.fail(failure))
       })

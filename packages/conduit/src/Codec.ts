@@ -101,7 +101,10 @@ export const typed = <A>(conduit: StableConduit, codec: Codec<A>): TypedConduit<
     sendConfirmed: (item) => Effect.flatMap(encoded(item), conduit.sendConfirmed),
     take,
     receive: Stream.fromEffectRepeat(take).pipe(
-      Stream.catchIf((error) => error.reason._tag === "Closed" || error.reason._tag === "PeerClosed", () => Stream.empty)
+      Stream.catchIf(
+        (error) => error.reason._tag === "Closed" || error.reason._tag === "PeerClosed",
+        () => Stream.empty
+      )
     ),
     conduit
   }

@@ -153,7 +153,11 @@ export class ConduitHub extends Context.Service<ConduitHub, {
     })
     yield* acceptor.run
     const serve = (listener: Listener) => Effect.sync(() => listener.onLink((link) => acceptor.accept(link)))
-    const listeners = options.listen === undefined ? [] : Array.isArray(options.listen) ? options.listen : [options.listen]
+    const listeners = options.listen === undefined
+      ? []
+      : Array.isArray(options.listen)
+      ? options.listen
+      : [options.listen]
     for (const open of listeners as ReadonlyArray<Effect.Effect<Listener, LinkError, Scope.Scope>>) {
       yield* serve(yield* open)
     }
@@ -170,6 +174,5 @@ export class ConduitHub extends Context.Service<ConduitHub, {
    */
   static readonly layer = <E, R>(
     options: HubOptions<E, R>
-  ): Layer.Layer<ConduitHub, LinkError, Exclude<R, Scope.Scope>> =>
-    Layer.effect(ConduitHub, ConduitHub.make(options))
+  ): Layer.Layer<ConduitHub, LinkError, Exclude<R, Scope.Scope>> => Layer.effect(ConduitHub, ConduitHub.make(options))
 }

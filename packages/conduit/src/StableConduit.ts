@@ -175,7 +175,9 @@ export const fromEngine = (
     const loop: Effect.Effect<A, ConduitError> = Effect.suspend(() => {
       const taken = take()
       if (taken !== undefined) return Effect.succeed(taken)
-      return engine.terminal === undefined ? Effect.andThen(readable, loop) : Effect.fail(engine.terminal as ConduitError)
+      return engine.terminal === undefined
+        ? Effect.andThen(readable, loop)
+        : Effect.fail(engine.terminal as ConduitError)
     })
     return loop
   }

@@ -323,5 +323,4 @@ export class Acceptor {
   }
 }
 
-
 const noop = () => {}

@@ -149,7 +149,9 @@ export const run = Effect.fnUntraced(function*(
       yield* Effect.addFinalizer(() =>
         Effect.sync(() => {
           onDown = undefined
-          if (engine.terminal === undefined) engine.linkFailed(link, LinkErrors.make(link.description, { _tag: "Ended" }))
+          if (engine.terminal === undefined) {
+            engine.linkFailed(link, LinkErrors.make(link.description, { _tag: "Ended" }))
+          }
         })
       )
       yield* open(link)
@@ -182,8 +184,7 @@ export const run = Effect.fnUntraced(function*(
     Effect.mapError(({ error }) => error),
     Effect.retry({
       schedule,
-      while: (error) =>
-        error.reason._tag !== "Exhausted" && error.reason._tag !== "Rejected" && (!fresh || retryFirst)
+      while: (error) => error.reason._tag !== "Exhausted" && error.reason._tag !== "Rejected" && (!fresh || retryFirst)
     })
   )
   const supervisor = Effect.gen(function*() {

@@ -49,7 +49,10 @@ export const connect = (options: ConnectOptions): Effect.Effect<Link, LinkError,
         autoSelectFamily: true,
         writableHighWaterMark: NodeSocketLink.writeHighWater,
         ...(reused === undefined ? {} : {
-          onread: { buffer: reused.buffer, callback: (bytes: number, buffer: Uint8Array) => reused.callback(bytes, buffer) }
+          onread: {
+            buffer: reused.buffer,
+            callback: (bytes: number, buffer: Uint8Array) => reused.callback(bytes, buffer)
+          }
         })
       } as Net.TcpNetConnectOpts)
   })

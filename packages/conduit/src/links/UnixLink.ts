@@ -41,7 +41,10 @@ export const connect = (options: UnixOptions): Effect.Effect<Link, LinkError, Sc
         path: options.path,
         writableHighWaterMark: NodeSocketLink.writeHighWater,
         ...(reused === undefined ? {} : {
-          onread: { buffer: reused.buffer, callback: (bytes: number, buffer: Uint8Array) => reused.callback(bytes, buffer) }
+          onread: {
+            buffer: reused.buffer,
+            callback: (bytes: number, buffer: Uint8Array) => reused.callback(bytes, buffer)
+          }
         })
       } as Net.IpcNetConnectOpts)
   })

@@ -153,8 +153,12 @@ class FaultyLink implements Link {
         const copy = bytes.slice(offset, offset + length)
         return this.later(() => this.sink!.payload(copy, 0, copy.length, true))
       },
-      flush: () => this.later(() => this.sink!.flush()),
-      writable: () => this.later(() => this.sink!.writable()),
+      flush: () => {
+        if (!this.deaf) this.later(() => this.sink!.flush())
+      },
+      writable: () => {
+        if (!this.deaf) this.later(() => this.sink!.writable())
+      },
       closed: (error) => {
         if (this.deaf) return
         this.later(() => {

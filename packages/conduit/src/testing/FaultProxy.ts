@@ -78,7 +78,13 @@ export const make = (
         else socket.resetAndDestroy()
       }
     }
-    const forward = (pipe: Pipe, from: Net.Socket, to: Net.Socket, limit: number | undefined, how: ProxyPlan["how"]) => {
+    const forward = (
+      pipe: Pipe,
+      from: Net.Socket,
+      to: Net.Socket,
+      limit: number | undefined,
+      how: ProxyPlan["how"]
+    ) => {
       let passed = 0
       from.on("data", (chunk: Buffer) => {
         if (pipe.forgotten) return
@@ -114,7 +120,12 @@ export const make = (
         client.resetAndDestroy()
         return
       }
-      const upstream = Net.connect({ host: target.host ?? "127.0.0.1", port: target.port, noDelay: true, allowHalfOpen: true })
+      const upstream = Net.connect({
+        host: target.host ?? "127.0.0.1",
+        port: target.port,
+        noDelay: true,
+        allowHalfOpen: true
+      })
       const pipe: Pipe = { client, server: upstream, forgotten: false }
       const { down, how, up } = plan(connections++)
       pipes.add(pipe)

@@ -46,7 +46,9 @@ export const describe = (payload: Uint8Array): string => {
       if (message._tag === "Sorry") return `Sorry: ${message.reason}`
       if (message._tag === "LetsGo") return "LetsGo"
       const { maxConcurrentRequests, parity, resumeKey } = message.settings
-      return `${message._tag} ${parity}, ${maxConcurrentRequests} requests${resumeKey === undefined ? "" : ", key ****"}`
+      return `${message._tag} ${parity}, ${maxConcurrentRequests} requests${
+        resumeKey === undefined ? "" : ", key ****"
+      }`
     }
   }
   if (payload.length === Control.controlBytes) {

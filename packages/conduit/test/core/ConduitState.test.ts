@@ -89,7 +89,10 @@ describe("ConduitState", () => {
     const bytes = Frame.encode({ seq: 5, ack: undefined, item: utf8("x") })
     assert.isTrue(lenient.payload(bytes, 0, bytes.length, true))
     assert.isTrue(feed(lenient, 9, undefined))
-    assert.deepStrictEqual(lenient.collector.cut(false).map(({ count, firstSeq }) => [firstSeq, count]), [[5, 1], [9, 1]])
+    assert.deepStrictEqual(lenient.collector.cut(false).map(({ count, firstSeq }) => [firstSeq, count]), [[5, 1], [
+      9,
+      1
+    ]])
     assert.strictEqual(lenient.counters.gaps, 2)
   })
   it("[wrap-send] and [wrap-reconnect]: numbers wrap and nothing notices", () => {
@@ -134,71 +137,74 @@ describe("ConduitState", () => {
   })
 
   // Two states, links that cut at any payload and lose what was in flight, hellos as they would be said.
-  it.each(Array.from({ length: 300 }, (_, seed) => seed))("delivers exactly what was sent over any cuts (%i)", (seed) => {
-    const random = seeded(seed)
-    const start = seed % 3 === 0 ? (0x1_0000_0000 - random.below(40)) >>> 0 : 0
-    const received = start === 0 ? undefined : (start - 1) >>> 0
-    const ends = [make({ nextSeq: start, received }), make({ nextSeq: start, received })] as const
-    const sent: [Array<number>, Array<number>] = [[], []]
-    const got: [Array<number>, Array<number>] = [[], []]
-    const flight: [Array<Uint8Array>, Array<Uint8Array>] = [[], []]
-    const greet = () => {
-      const claims = [ends[0].helloReceived, ends[1].helloReceived]
-      for (const side of [0, 1] as const) {
-        flight[side] = []
-        assert.isNumber(ends[side].peerHello(hello(claims[1 - side]), false))
+  it.each(Array.from({ length: 300 }, (_, seed) => seed))(
+    "delivers exactly what was sent over any cuts (%i)",
+    (seed) => {
+      const random = seeded(seed)
+      const start = seed % 3 === 0 ? (0x1_0000_0000 - random.below(40)) >>> 0 : 0
+      const received = start === 0 ? undefined : (start - 1) >>> 0
+      const ends = [make({ nextSeq: start, received }), make({ nextSeq: start, received })] as const
+      const sent: [Array<number>, Array<number>] = [[], []]
+      const got: [Array<number>, Array<number>] = [[], []]
+      const flight: [Array<Uint8Array>, Array<Uint8Array>] = [[], []]
+      const greet = () => {
+        const claims = [ends[0].helloReceived, ends[1].helloReceived]
+        for (const side of [0, 1] as const) {
+          flight[side] = []
+          assert.isNumber(ends[side].peerHello(hello(claims[1 - side]), false))
+        }
       }
-    }
-    const pump = (side: 0 | 1) => {
-      const run = ends[side].buffer.take()
-      ends[side].markSent()
-      if (run === undefined) return
-      for (let at = run.start; at < run.end;) {
-        const length = new DataView(run.bytes.buffer).getUint32(at, true)
-        flight[side].push(run.bytes.slice(at + 4, at + 4 + length))
-        at += 4 + length
+      const pump = (side: 0 | 1) => {
+        const run = ends[side].buffer.take()
+        ends[side].markSent()
+        if (run === undefined) return
+        for (let at = run.start; at < run.end;) {
+          const length = new DataView(run.bytes.buffer).getUint32(at, true)
+          flight[side].push(run.bytes.slice(at + 4, at + 4 + length))
+          at += 4 + length
+        }
       }
-    }
-    const deliver = (to: 0 | 1, count: number) => {
-      for (const frame of flight[1 - to as 0 | 1].splice(0, count)) {
-        assert.isTrue(ends[to].payload(frame, 0, frame.length, true))
+      const deliver = (to: 0 | 1, count: number) => {
+        for (const frame of flight[1 - to as 0 | 1].splice(0, count)) {
+          assert.isTrue(ends[to].payload(frame, 0, frame.length, true))
+        }
+        for (const batch of ends[to].collector.cut(false)) {
+          for (const item of batch) got[to].push(new DataView(item.buffer, item.byteOffset).getUint32(0))
+          ends[to].delivered = batch.lastSeq
+        }
       }
-      for (const batch of ends[to].collector.cut(false)) {
-        for (const item of batch) got[to].push(new DataView(item.buffer, item.byteOffset).getUint32(0))
-        ends[to].delivered = batch.lastSeq
+      for (let step = 0; step < 400; step++) {
+        const side = random.below(2) as 0 | 1
+        switch (random.below(6)) {
+          case 0:
+          case 1:
+            if (ends[side].buffer.frames < 500) {
+              const item = new Uint8Array(4 + random.below(9))
+              new DataView(item.buffer).setUint32(0, sent[side].length)
+              sent[side].push(sent[side].length)
+              ends[side].append(item)
+            }
+            break
+          case 2:
+            pump(side)
+            break
+          case 3:
+          case 4:
+            deliver(side, 1 + random.below(5))
+            break
+          case 5:
+            if (random.below(3) === 0) greet()
+        }
       }
-    }
-    for (let step = 0; step < 400; step++) {
-      const side = random.below(2) as 0 | 1
-      switch (random.below(6)) {
-        case 0:
-        case 1:
-          if (ends[side].buffer.frames < 500) {
-            const item = new Uint8Array(4 + random.below(9))
-            new DataView(item.buffer).setUint32(0, sent[side].length)
-            sent[side].push(sent[side].length)
-            ends[side].append(item)
-          }
-          break
-        case 2:
+      greet()
+      for (let round = 0; round < 200; round++) {
+        for (const side of [0, 1] as const) {
           pump(side)
-          break
-        case 3:
-        case 4:
-          deliver(side, 1 + random.below(5))
-          break
-        case 5:
-          if (random.below(3) === 0) greet()
+          deliver(side, 1000)
+        }
       }
+      assert.deepStrictEqual(got[0], sent[1])
+      assert.deepStrictEqual(got[1], sent[0])
     }
-    greet()
-    for (let round = 0; round < 200; round++) {
-      for (const side of [0, 1] as const) {
-        pump(side)
-        deliver(side, 1000)
-      }
-    }
-    assert.deepStrictEqual(got[0], sent[1])
-    assert.deepStrictEqual(got[1], sent[0])
-  })
+  )
 })

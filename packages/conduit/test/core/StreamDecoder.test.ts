@@ -18,23 +18,26 @@ const collect = (decoder: StreamDecoder, chunk: Uint8Array, into: Array<string>)
   })
 
 describe("StreamDecoder", () => {
-  it.each(Array.from({ length: 100 }, (_, seed) => seed))("cuts the same payloads however input is split (%i)", (seed) => {
-    const random = seeded(seed)
-    const payloads = Array.from(
-      { length: 30 },
-      () => random.bytes(random.below(8) === 0 ? random.below(5000) : random.below(12))
-    )
-    const stream = Uint8Array.from(payloads.flatMap((payload) => [...encode(payload)]))
-    const decoder = new StreamDecoder(5000)
-    const seen: Array<string> = []
-    for (let at = 0; at < stream.length;) {
-      const step = 1 + random.below(random.below(3) === 0 ? 3000 : 7)
-      assert.isUndefined(collect(decoder, stream.slice(at, at + step), seen))
-      at += step
+  it.each(Array.from({ length: 100 }, (_, seed) => seed))(
+    "cuts the same payloads however input is split (%i)",
+    (seed) => {
+      const random = seeded(seed)
+      const payloads = Array.from(
+        { length: 30 },
+        () => random.bytes(random.below(8) === 0 ? random.below(5000) : random.below(12))
+      )
+      const stream = Uint8Array.from(payloads.flatMap((payload) => [...encode(payload)]))
+      const decoder = new StreamDecoder(5000)
+      const seen: Array<string> = []
+      for (let at = 0; at < stream.length;) {
+        const step = 1 + random.below(random.below(3) === 0 ? 3000 : 7)
+        assert.isUndefined(collect(decoder, stream.slice(at, at + step), seen))
+        at += step
+      }
+      assert.deepStrictEqual(seen, payloads.map(hex))
+      assert.isUndefined(decoder.finish())
     }
-    assert.deepStrictEqual(seen, payloads.map(hex))
-    assert.isUndefined(decoder.finish())
-  })
+  )
   it("[oversize-prefix] refuses an announced length over the limit without allocating for it", () => {
     for (const split of [1, 2, 3, 4]) {
       const decoder = new StreamDecoder(1024)

@@ -106,7 +106,10 @@ describe("session handshake", () => {
   const messages: Record<string, Handshake.SessionMessage> = {
     C1: { _tag: "LetsGo" },
     C2: { _tag: "Sorry", reason: "session resume key mismatch" },
-    C3: { _tag: "Hello", settings: Handshake.settings({ metadata: [{ key: "vox-service", value: "Echo", flags: 0 }] }) },
+    C3: {
+      _tag: "Hello",
+      settings: Handshake.settings({ metadata: [{ key: "vox-service", value: "Echo", flags: 0 }] })
+    },
     C4: { _tag: "Hello", settings: Handshake.settings({ resumeKey: key }) },
     C5: { _tag: "HelloYourself", settings: Handshake.settings({ parity: "Even", resumeKey: key }) }
   }

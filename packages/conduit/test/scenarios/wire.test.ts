@@ -112,7 +112,9 @@ describe("stable conduit on the wire", () => {
       assert.strictEqual(yield* Fiber.join(confirming), lost)
       const dials = yield* acceptor.dials
       yield* TestClock.adjust("1 minute")
-      for (const again of [conduit.take, conduit.send(utf8("y")), conduit.sendConfirmed(utf8("y")), conduit.takeBatch]) {
+      for (
+        const again of [conduit.take, conduit.send(utf8("y")), conduit.sendConfirmed(utf8("y")), conduit.takeBatch]
+      ) {
         assert.strictEqual(yield* Effect.flip(again as Effect.Effect<unknown, StableConduit.ConduitError>), lost)
       }
       assert.strictEqual(yield* acceptor.dials, dials)
