@@ -116,28 +116,26 @@ export const fromHalves = Effect.fnUntraced(function*(
   let sink: LinkSink | undefined
   let reader: Fiber.Fiber<unknown, unknown> | undefined
   let writer: Fiber.Fiber<unknown, unknown> | undefined
-  let paused = false
-  let ending = false
-  let dead = false
+  const now = { paused: false, ending: false, dead: false }
 
   const destroy = () => {
-    dead = true
+    now.dead = true
     queue.length = 0
     if (reader !== undefined) run(Fiber.interrupt(reader))
     if (writer !== undefined) run(Fiber.interrupt(writer))
   }
   const failed = (reason: LinkErrors.LinkErrorReason) => {
-    if (dead) return
+    if (now.dead) return
     destroy()
     sink?.closed(LinkErrors.make(halves.description, reason))
   }
   const read = () => {
-    if (reader !== undefined || paused || dead) return
+    if (reader !== undefined || now.paused || now.dead) return
     reader = run(
       Effect.gen(function*() {
-        while (!paused && !dead) {
+        while (!now.paused && !now.dead) {
           const payload = yield* halves.receive
-          if (dead) return
+          if (now.dead) return
           if (sink!.payload(payload, 0, payload.length, true) === false) return
           sink!.flush()
         }
@@ -152,15 +150,15 @@ export const fromHalves = Effect.fnUntraced(function*(
     })
   }
   const write = () => {
-    if (writer !== undefined || dead) return
+    if (writer !== undefined || now.dead) return
     writer = run(
       Effect.gen(function*() {
-        while (queue.length > 0 && !dead) {
+        while (queue.length > 0 && !now.dead) {
           yield* halves.send(queue[0]!)
           queue.shift()
-          if (queue.length === halvesHighWater - 1 && !dead) sink?.writable()
+          if (queue.length === halvesHighWater - 1 && !now.dead) sink?.writable()
         }
-        if (ending && halves.close !== undefined) yield* halves.close
+        if (now.ending && halves.close !== undefined) yield* halves.close
       }).pipe(Effect.exit)
     )
     writer.addObserver((exit) => {
@@ -180,21 +178,21 @@ export const fromHalves = Effect.fnUntraced(function*(
       read()
     },
     write(bytes, start, end) {
-      if (dead || ending) return true
+      if (now.dead || now.ending) return true
       for (const payload of StreamDecoder.payloads(bytes, start, end)) queue.push(payload)
       write()
       return queue.length < halvesHighWater
     },
     pause() {
-      paused = true
+      now.paused = true
     },
     resume() {
-      paused = false
+      now.paused = false
       read()
     },
     end() {
-      if (dead || ending) return
-      ending = true
+      if (now.dead || now.ending) return
+      now.ending = true
       write()
     },
     destroy

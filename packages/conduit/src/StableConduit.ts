@@ -4,7 +4,7 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
@@ -19,7 +19,7 @@ import * as Host from "./internal/Host.ts"
 import * as Initiator from "./internal/Initiator.ts"
 import type { LinkSource } from "./LinkSource.ts"
 import * as Options from "./Options.ts"
-import * as Reconnect from "./Reconnect.ts"
+import type * as Reconnect from "./Reconnect.ts"
 import type { SessionSettings } from "./session/Handshake.ts"
 import type { Style } from "./session/Opening.ts"
 import type { Metrics, Status } from "./Status.ts"

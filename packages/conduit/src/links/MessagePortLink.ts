@@ -95,14 +95,14 @@ class PortLink implements Link {
   end(): void {
     if (this.dead || this.ending) return
     this.ending = true
-    this.port.postMessage(null)
+    this.port.postMessage(null, [])
   }
 
   destroy(): void {
     if (this.dead) return
     this.dead = true
     this.queue = []
-    if (!this.ending) this.port.postMessage(null)
+    if (!this.ending) this.port.postMessage(null, [])
     this.port.removeEventListener?.("message", this.listener)
     this.port.close?.()
   }
@@ -147,7 +147,7 @@ class PortLink implements Link {
           fault === "PayloadTooLarge" ? { _tag: "PayloadTooLarge", limit: this.maxPayload } : { _tag: "PartialPayload" }
         )
       }
-      if (!this.dead) this.port.postMessage(run.length)
+      if (!this.dead) this.port.postMessage(run.length, [])
     }
     if (delivered && !this.dead) this.sink.flush()
     this.draining = false

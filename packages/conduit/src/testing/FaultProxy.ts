@@ -138,7 +138,7 @@ export const make = (
     })
     const all = (act: (pipe: Pipe) => void) =>
       Effect.sync(() => {
-        for (const pipe of [...pipes]) act(pipe)
+        for (const pipe of pipes) act(pipe)
       })
     return Effect.acquireRelease(
       Effect.callback<FaultProxy, LinkError>((resume) => {

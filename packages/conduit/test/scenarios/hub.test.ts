@@ -280,7 +280,11 @@ describe("acceptor hub", () => {
       const { listener, source } = yield* MemoryLink.make()
       const hub = yield* ConduitHub.make({
         onConduit: (conduit) =>
-          Effect.flatMap(conduit.take, (item) => text(item) === "fail" ? Effect.fail("on purpose") : conduit.send(item))
+          Effect.gen(function*() {
+            const item = yield* conduit.take
+            if (text(item) === "fail") return yield* Effect.fail("on purpose")
+            yield* conduit.send(item)
+          })
       })
       yield* hub.serve(listener)
       const failing = yield* StableConduit.dial(source)

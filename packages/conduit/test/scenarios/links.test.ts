@@ -1,6 +1,6 @@
 /** The laws of links, on every transport; listeners, and what bad connections do to them: §7.5, §7.9 row 99. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Option, Queue, Scope, Stream } from "effect"
+import { Cause, Duration, Effect, Option, Queue, type Scope, Stream } from "effect"
 import { execFileSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import * as Http from "node:http"
@@ -8,7 +8,7 @@ import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { MessageChannel, Worker } from "node:worker_threads"
-import WebSocket from "ws"
+import { type ClientOptions, WebSocket } from "ws"
 import {
   ConduitHub,
   Link,
@@ -313,7 +313,7 @@ describe("listeners", () => {
       })
       const hub = yield* ConduitHub.make({ onConduit: echo, listen: Effect.succeed(listener) })
       const url = `ws://127.0.0.1:${listener.port}`
-      const status = (target: string, options: WebSocket.ClientOptions = {}) =>
+      const status = (target: string, options: ClientOptions = {}) =>
         Effect.callback<number | undefined>((resume) => {
           const socket = new WebSocket(target, options)
           socket.on("unexpected-response", (_, response) => resume(Effect.succeed(response.statusCode)))

@@ -51,15 +51,17 @@ describe("session style, initiator", () => {
       yield* second.send(stableAccept)
       assert.strictEqual(yield* second.next, clientHello(key(1)))
       yield* second.send(serverHello(key(2)))
-      assert.strictEqual(yield* second.next, "0000010000007" + "8")
+      assert.strictEqual(yield* second.next, "00000100000078")
     }))
 
-  it.effect.each([
-    ["a reject", hex(Prologue.reject()), "Rejected"],
-    ["another mode", hex(Prologue.accept("bare")), "Protocol"],
-    ["another version", "564f544108010000", "Protocol"],
-    ["garbage", "0011", "Protocol"]
-  ])("prologue answered with %s fails with a type", ([, answer, tag]) =>
+  it.effect.each(
+    [
+      ["a reject", hex(Prologue.reject()), "Rejected"],
+      ["another mode", hex(Prologue.accept("bare")), "Protocol"],
+      ["another version", "564f544108010000", "Protocol"],
+      ["garbage", "0011", "Protocol"]
+    ] as const
+  )("prologue answered with %s fails with a type", ([, answer, tag]) =>
     Effect.gen(function*() {
       const acceptor = yield* scriptedAcceptor
       const dialling = yield* Effect.forkChild(
