@@ -126,9 +126,21 @@ export const fromEngine = (
   owner: {
     readonly close: Effect.Effect<void>
     readonly peerSession: () => SessionSettings | undefined
+    /** Waits until an accepted item would survive a crash; only with a journal. */
+    readonly durable?: ((seq: number) => Effect.Effect<void>) | undefined
   }
 ): StableConduit => {
-  const accept = (items: ReadonlyArray<Uint8Array>): Effect.Effect<number, ConduitError> =>
+  const accept = (items: ReadonlyArray<Uint8Array>): Effect.Effect<number, ConduitError> => {
+    const { durable } = owner
+    if (durable === undefined) return number(items)
+    return Effect.tap(number(items), (seq) => {
+      const failed = Effect.suspend(() =>
+        engine.terminal?.reason._tag === "StoreFailed" ? Effect.fail(engine.terminal) : Effect.void
+      )
+      return seq < 0 ? Effect.void : Effect.andThen(durable(seq), failed)
+    })
+  }
+  const number = (items: ReadonlyArray<Uint8Array>): Effect.Effect<number, ConduitError> =>
     Effect.suspend(() => {
       let seq = -1
       for (let index = 0; index < items.length; index++) {

@@ -6,3 +6,4 @@
 export * as TcpLink from "./links/TcpLink.ts"
 export * as TlsLink from "./links/TlsLink.ts"
 export * as UnixLink from "./links/UnixLink.ts"
+export * as FileStore from "./stores/FileStore.ts"

@@ -23,6 +23,7 @@ const tickMillis = 250
 export interface AcceptorJournal {
   readonly keys: (id: number, keys: ReadonlyArray<Uint8Array>) => Effect.Effect<void>
   readonly engine: (id: number, engine: () => Engine) => EngineOptions["journal"]
+  readonly durable: (id: number, seq: number) => Effect.Effect<void>
   readonly removed: (id: number) => void
 }
 
@@ -244,11 +245,12 @@ export class Acceptor {
     restored: boolean
   ): Seat {
     if (!restored) this.state.add(id)
-    const finish = Effect.sync(() => {
-      engine.bye()
-      engine.end(ConduitErrors.make({ _tag: "Closed" }))
+    const finish = Effect.sync(() => engine.farewell())
+    const conduit = fromEngine(engine, {
+      close: finish,
+      peerSession: () => this.seats.get(id)?.session,
+      durable: this.config.journal === undefined ? undefined : (seq) => this.config.journal!.durable(id, seq)
     })
-    const conduit = fromEngine(engine, { close: finish, peerSession: () => this.seats.get(id)?.session })
     const seat: Seat = { id, engine, conduit, session, linkKey: undefined }
     this.seats.set(id, seat)
     engine.connect({
@@ -317,8 +319,7 @@ export class Acceptor {
         engine.abandon()
         continue
       }
-      engine.bye()
-      engine.end(ConduitErrors.make({ _tag: "Closed" }))
+      engine.farewell()
     }
   }
 }

@@ -122,6 +122,7 @@ export class Engine {
       nextSeq: options.nextSeq,
       received: options.received
     })
+    this.trimmedTo = this.state.buffer.firstSeq
     this.lastTrim = host.now()
     if (options.journal !== undefined) this.heldFrom = this.state.buffer.nextSeq
   }
@@ -516,7 +517,7 @@ export class Engine {
       if (this.senders.length > 0) this.admit()
     }
   }
-  private trimmedTo = -1
+  private trimmedTo: number
 
   private wakeReaders(): void {
     const waiting = this.readers.splice(0)
@@ -607,6 +608,12 @@ export class Engine {
       writePayload(link, Control.encode(whole ? "bye" : "abort", state.buffer.nextSeq))
     }
     link.end()
+  }
+
+  /** Says goodbye and ends. */
+  farewell(): void {
+    this.bye()
+    this.end(ConduitErrors.make({ _tag: "Closed" }))
   }
 
   /** Tells the peer that this end failed. */

@@ -37,7 +37,7 @@ interface Outage {
 export const run = Effect.fnUntraced(function*(
   engine: Engine,
   source: LinkSource,
-  options: DialOptions,
+  options: DialOptions & { readonly farewell?: boolean | undefined },
   keys?: InitiatorKeys
 ): Effect.fn.Return<
   { readonly peerSession: () => Handshake.SessionSettings | undefined },
@@ -204,8 +204,8 @@ export const run = Effect.fnUntraced(function*(
   // Finalizers run last in, first out: the goodbye goes over the link that the supervisor still holds.
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      engine.bye()
-      engine.end(ConduitErrors.make({ _tag: "Closed" }))
+      if (options.farewell === false) return engine.abandon()
+      engine.farewell()
     })
   )
   if (options.background !== true) yield* Deferred.await(first)
