@@ -42,6 +42,8 @@ export interface Metrics {
   readonly acksSent: number
   /** Frames sent again on a new link. */
   readonly replayed: number
+  /** Number that the next item gets; after a durable restart, what the sender need not send again. */
+  readonly nextSeq: number
   /** Links used so far. */
   readonly links: number
   /** Sent and not confirmed. */

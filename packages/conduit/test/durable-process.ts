@@ -5,7 +5,7 @@
  * Arguments: role, folder, port, count. It sends numbers 0..count-1 and expects the same from the other end.
  */
 import { Effect } from "effect"
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs"
+import { appendFileSync, existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DurableConduit, type ItemBatch, type StableConduit } from "../src/index.ts"
 import { FileStore, TcpLink } from "../src/node.ts"
@@ -14,7 +14,6 @@ import * as SqliteStore from "../src/stores/SqliteStore.ts"
 const [role, folder, port, total] = process.argv.slice(2) as [string, string, string, string]
 const count = Number(total)
 const resultFile = join(folder, "handled.log")
-const sentFile = join(folder, "sent")
 
 /** What the application knows it has handled: the number of the last whole line. */
 const handled = (): ReadonlyArray<[number, number]> =>
@@ -28,14 +27,13 @@ const handled = (): ReadonlyArray<[number, number]> =>
 const talk = (conduit: StableConduit.StableConduit) =>
   Effect.gen(function*() {
     const send = Effect.gen(function*() {
-      // The count of accepted items is the sender's own state; it is written after the item is durable, so after a
-      // crash the last one may be sent again: the value tells.
-      let next = existsSync(sentFile) ? Number(readFileSync(sentFile, "utf8")) : 0
+      // The n-th item has number n, so the conduit itself knows where an earlier life left off.
+      let next = (yield* conduit.metrics).nextSeq
       while (next < count) {
         const item = new Uint8Array(4 + (next % 50))
         new DataView(item.buffer).setUint32(0, next)
         yield* conduit.send(item)
-        writeFileSync(sentFile, `${++next}`)
+        next++
       }
     })
     const receive = conduit.consume((batch: ItemBatch) =>

@@ -684,6 +684,7 @@ export class Engine {
     const { buffer, counters } = this.state
     return {
       ...counters,
+      nextSeq: buffer.nextSeq,
       links: this.links,
       windowFrames: buffer.frames,
       windowBytes: buffer.bytes,

@@ -91,8 +91,8 @@ const answer = (request: Request): unknown => {
 
 parentPort!.on("message", (request: Request) => {
   try {
-    parentPort!.postMessage({ n: request.n, value: answer(request) })
+    parentPort!.postMessage({ n: request.n, value: answer(request) }, [])
   } catch (cause) {
-    parentPort!.postMessage({ n: request.n, error: String(cause) })
+    parentPort!.postMessage({ n: request.n, error: String(cause) }, [])
   }
 })
