@@ -19,14 +19,19 @@ const everyMillis = { terminal: 100, plain: 2000 }
 /** `fraction` of the input that was read, undefined when nobody knows; `total` events, when somebody does. */
 export const make = (fraction: () => number | undefined, total?: number): Meter => {
   const terminal = process.stderr.isTTY === true
-  let last = Number.NEGATIVE_INFINITY
+  // Elsewhere than on a terminal, an ingest that is soon done says one thing: that it is.
+  let last = terminal ? Number.NEGATIVE_INFINITY : undefined
   let drawn = false
 
   const line = (progress: IngestProgress, ended: boolean): string => {
     const known = ended ? 1 : total === undefined ? fraction() : progress.read / total
-    const events = total === undefined && !ended ? count(progress.read) : `${count(progress.read)} / ${count(total ?? progress.read)}`
+    const events = total === undefined && !ended
+      ? count(progress.read)
+      : `${count(progress.read)} / ${count(total ?? progress.read)}`
     const filled = Math.round((known ?? 0) * width)
-    const bar = known === undefined ? "" : `${"█".repeat(filled)}${"░".repeat(width - filled)} ${Math.floor(known * 100)} %  `
+    const bar = known === undefined
+      ? ""
+      : `${"█".repeat(filled)}${"░".repeat(width - filled)} ${Math.floor(known * 100)} %  `
     const resumed = progress.resumedAt > 0 ? `  resumed behind ${count(progress.resumedAt)}` : ""
     return ` ${events} ${bar}accepted ${count(progress.accepted)}  rejected ${count(progress.rejected)}  ${
       rate(progress.accepted, progress.millis)
@@ -42,6 +47,7 @@ export const make = (fraction: () => number | undefined, total?: number): Meter 
   return {
     update: (progress) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
+        last ??= now
         if (now - last < (terminal ? everyMillis.terminal : everyMillis.plain)) return
         last = now
         draw(line(progress, false))

@@ -44,7 +44,8 @@ export const scriptedStore = (
       durability: "fsync",
       storeId: "scripted-store",
       lastInsertionTs: BigInt(0),
-      append: (batch) => Effect.andThen(Effect.suspend(() => script.onAppend?.(batch) ?? Effect.void), Effect.sync(() => store(batch))),
+      append: (batch) =>
+        Effect.andThen(Effect.suspend(() => script.onAppend?.(batch) ?? Effect.void), Effect.sync(() => store(batch))),
       flush: Effect.void,
       poll: (shard, after, limit) =>
         Effect.andThen(
@@ -57,6 +58,7 @@ export const scriptedStore = (
           })
         ),
       tails: Effect.sync(() => new Map([...shards].map(([shard, events]) => [shard, String(events.length)]))),
+      saveMarks: () => Effect.void,
       producerMarks: (producer) => Effect.sync(() => [...marks.values()].filter((mark) => mark.producer === producer)),
       isHealthy: Effect.sync(() => script.healthy ?? true)
     })

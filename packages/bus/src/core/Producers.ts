@@ -140,6 +140,10 @@ export class Producer {
     return Math.max(prefix, this.#prefix)
   }
 
+  get prefixMark(): ProducerMark {
+    return { producer: this.name, shards: PREFIX_MARK, shard: 0, sequence: this.prefix }
+  }
+
   /** Whether events of it are on their way. */
   get isBusy(): boolean {
     return this.#marks.some((mark) => mark !== undefined && mark.accepted > mark.stored)
@@ -174,6 +178,11 @@ export class Producers {
       this.#known.set(name, producer)
     }
     return producer
+  }
+
+  /** Marks of the gap-free prefixes of all of them, as they are now. */
+  get prefixes(): ReadonlyArray<ProducerMark> {
+    return Array.from(this.#known.values(), (producer) => producer.prefixMark).filter((mark) => mark.sequence > 0)
   }
 
   /** Looks one up without making it the most recent. */

@@ -48,11 +48,10 @@ const serve = (writer: Writer): void => {
     if (isBehind && !isSweeping) step()
   }
 
-  const answer = (id: number, f: () => void): void => {
+  const answer = (id: number, f: () => unknown): void => {
     let response: Response
     try {
-      f()
-      response = { id, value: null }
+      response = { id, value: f() }
     } catch (cause) {
       response = { id, failure: failureOf(options.path, cause) }
     }
@@ -69,6 +68,12 @@ const serve = (writer: Writer): void => {
       append(batches)
       batches = []
       switch (body._tag) {
+        case "marks":
+          answer(id, () => writer.marksOf(body.producer))
+          break
+        case "saveMarks":
+          answer(id, () => writer.saveMarks(body.marks))
+          break
         case "checkpoint":
           answer(id, () => writer.checkpoint())
           break

@@ -4,6 +4,7 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { hash } from "../../../core/XxHash3.ts"
 import { seal } from "../../../internal/StoredBlock.ts"
+import type { ProducerMark } from "../../../Batch.ts"
 import type { AppendRequest, Failure, Retention } from "./protocol.ts"
 import { failureOf } from "./schema.ts"
 import { type Kept, noTotals, type ShardTotals, Transaction } from "./Transaction.ts"
@@ -22,6 +23,7 @@ class Statements {
   readonly shard: StatementSync
   readonly identity: StatementSync
   readonly mark: StatementSync
+  readonly marksOf: StatementSync
   readonly nextOf: StatementSync
   readonly oldest: StatementSync
   readonly remove: StatementSync
@@ -38,6 +40,7 @@ class Statements {
     this.mark = db.prepare(
       "INSERT INTO mark VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)"
     )
+    this.marksOf = db.prepare("SELECT producer, shards, shard, sequence FROM mark WHERE producer = ?")
     this.nextOf = db.prepare("SELECT next FROM identity WHERE nonce = ? AND shard = ?")
     this.oldest = db.prepare(
       "SELECT id, shard, last - first + 1 AS count, millis, bytes FROM block ORDER BY id LIMIT ?"
@@ -151,10 +154,32 @@ export class Writer {
       bytes += block.length
     }
     this.#statements.identity.run(BigInt.asIntN(64, nonce), shard, end, now)
-    for (const mark of marks) this.#statements.mark.run(mark.producer, mark.shards, mark.shard, mark.sequence)
+    this.#mark(marks)
     transaction.next.set(`${nonce}:${shard}`, end)
     transaction.add(shard, { tail: position, lastTs, events: count, bytes })
     return { tail: position }
+  }
+
+  #mark(marks: ReadonlyArray<ProducerMark>): void {
+    for (const { producer, sequence, shard, shards } of marks) {
+      this.#statements.mark.run(producer, shards, shard, sequence)
+    }
+  }
+
+  /** What is stored of a named producer, by every batch that came before the question. */
+  marksOf(producer: string): ReadonlyArray<ProducerMark> {
+    return this.#statements.marksOf.all(producer) as unknown as ReadonlyArray<ProducerMark>
+  }
+
+  saveMarks(marks: ReadonlyArray<ProducerMark>): void {
+    try {
+      this.#db.exec("BEGIN IMMEDIATE")
+      this.#mark(marks)
+      this.#db.exec("COMMIT")
+    } catch (cause) {
+      this.#rollback()
+      throw cause
+    }
   }
 
   #nextOf(nonce: bigint, shard: number, { next }: Transaction): number {

@@ -1,13 +1,13 @@
 import { execFile } from "node:child_process"
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 
-const folder = fileURLToPath(new URL("../examples/", import.meta.url))
-const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
+const folder = fileURLToPath(new URL("../../examples/", import.meta.url))
+const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8")
 const run = promisify(execFile)
 
 /** The first console block of the README after the program that the example is. */
@@ -24,9 +24,11 @@ describe("the README's programs print what it says", () => {
   })
   afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
-  for (const name of readdirSync(folder)) {
+  for (const name of ["first-light.ts", "exactly-once.ts"]) {
     it(name, async () => {
-      const { stderr, stdout } = await run(process.execPath, ["--conditions=@perigee/source", join(folder, name)], { cwd: scratch })
+      const { stderr, stdout } = await run(process.execPath, ["--conditions=@perigee/source", join(folder, name)], {
+        cwd: scratch
+      })
       assert.strictEqual(stdout, promised(name))
       assert.strictEqual(stderr, "")
     })
