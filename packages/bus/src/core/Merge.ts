@@ -8,7 +8,7 @@ import type { StoredEvent } from "../Event.ts"
 import { type Judge, ShardRead } from "./ShardRead.ts"
 import * as TimeOrder from "./TimeOrder.ts"
 
-export type { Judge, Verdict } from "./ShardRead.ts"
+export type { Judge } from "./ShardRead.ts"
 
 /** Entries read of one shard for one page. */
 export const perShardCap = 10_000
