@@ -126,7 +126,7 @@ const follow = Effect.fnUntraced(function*(
   const idle = (seen: number): Effect.Effect<void> =>
     options.pollInterval === undefined
       ? wake.changed(seen)
-      : Effect.raceFirst(wake.changed(seen), Effect.sleep(options.pollInterval))
+      : Effect.asVoid(Effect.timeoutOption(wake.changed(seen), options.pollInterval))
 
   const next = Effect.gen(function*() {
     for (;;) {
