@@ -11,7 +11,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { gunzipSync } from "node:zlib"
-import { type Measured, measure, report, type Row, versus } from "../../../bench/harness.ts"
+import { measure, type Measured, report, type Row, versus } from "../../../bench/harness.ts"
 
 const bin = fileURLToPath(new URL("../bin/perigee.mjs", import.meta.url))
 const sample = gunzipSync(readFileSync(new URL("../data/earthquakes.ndjson.gz", import.meta.url)))
@@ -25,7 +25,16 @@ interface Running {
 
 const start = async (): Promise<Running> => {
   const dir = mkdtempSync(join(tmpdir(), "perigee-bench-"))
-  const child = spawn(process.execPath, ["--conditions=@perigee/source", bin, "start", "--json", "--port", "0", "--state", dir], {
+  const child = spawn(process.execPath, [
+    "--conditions=@perigee/source",
+    bin,
+    "start",
+    "--json",
+    "--port",
+    "0",
+    "--state",
+    dir
+  ], {
     stdio: ["ignore", "pipe", "inherit"]
   })
   const line = await new Promise<string>((resolve, reject) => {
@@ -128,13 +137,19 @@ const once = async (bytes: number): Promise<Run> => {
 }
 
 /** The rows of this benchmark: rate, resident memory, event-loop delay. */
-export const http = async (options: { readonly gigabytes?: number; readonly runs?: number } = {}): Promise<ReadonlyArray<Row>> => {
+export const http = async (
+  options: { readonly gigabytes?: number; readonly runs?: number } = {}
+): Promise<ReadonlyArray<Row>> => {
   const runs: Array<Run> = []
-  const rate = await measure(async () => {
-    const run = await once((options.gigabytes ?? 2) * 1e9)
-    runs.push(run)
-    return run.megabytesPerSecond
-  }, options.runs ?? 5, 0)
+  const rate = await measure(
+    async () => {
+      const run = await once((options.gigabytes ?? 2) * 1e9)
+      runs.push(run)
+      return run.megabytesPerSecond
+    },
+    options.runs ?? 5,
+    0
+  )
   const figure = (of: (run: Run) => number): Measured => {
     const values = runs.map(of)
     const sorted = values.toSorted((a, b) => a - b)
@@ -154,6 +169,8 @@ export const http = async (options: { readonly gigabytes?: number; readonly runs
 }
 
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { gb: { type: "string", default: "2" }, runs: { type: "string", default: "5" } } })
+  const { values } = parseArgs({
+    options: { gb: { type: "string", default: "2" }, runs: { type: "string", default: "5" } }
+  })
   report("http", await http({ gigabytes: Number(values.gb), runs: Number(values.runs) }))
 }

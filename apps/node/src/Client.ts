@@ -65,7 +65,11 @@ const resolveTarget = Effect.fnUntraced(function*(target: Target) {
     const known = target.token === undefined ? yield* findNode(target.stateDir) : undefined
     const token = target.token ?? known?.token
     if (token === undefined) {
-      return yield* failure("E_TOKEN", "unauthorized", "No token is known for that URL. Put it into PERIGEE_TOKEN, or give --state DIR of the node.")
+      return yield* failure(
+        "E_TOKEN",
+        "unauthorized",
+        "No token is known for that URL. Put it into PERIGEE_TOKEN, or give --state DIR of the node."
+      )
     }
     return { url: target.url.replace(/\/+$/, ""), token, certificate: known?.node.certificate ?? null }
   }
@@ -82,14 +86,18 @@ const resolveTarget = Effect.fnUntraced(function*(target: Target) {
 
 const transport = (url: string) => (error: HttpClientError.HttpClientError): Failure => {
   const cause = error.cause
-  const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : describe(cause ?? error)
+  const code = typeof cause === "object" && cause !== null && "code" in cause
+    ? String(cause.code)
+    : describe(cause ?? error)
   return unreachable(url, code)
 }
 
 const refused = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<never, Refusal> =>
   response.text.pipe(
     Effect.orElseSucceed(() => ""),
-    Effect.flatMap((text) => Effect.orElseSucceed(Schema.decodeUnknownEffect(Schema.fromJsonString(ProblemDocument))(text), () => ({}))),
+    Effect.flatMap((text) =>
+      Effect.orElseSucceed(Schema.decodeUnknownEffect(Schema.fromJsonString(ProblemDocument))(text), () => ({}))
+    ),
     Effect.flatMap((problem) => Effect.fail(new Refusal(problem, response.status)))
   )
 
@@ -107,13 +115,15 @@ export class Client extends Context.Service<Client, {
   readonly lastSequence: (producer: string) => Effect.Effect<number, Failure>
 }>()("perigee/Client") {
   static readonly layer = (target: Target): Layer.Layer<Client, Failure> =>
-    Layer.unwrap(Effect.map(resolveTarget(target), ({ certificate, token, url }) =>
-      Layer.effect(Client, make(url, token)).pipe(
-        Layer.provide(NodeHttpClient.layerNodeHttpOptions({
-          keepAlive: true,
-          ...(certificate === null ? {} : { ca: [readFileSync(certificate)] })
-        }))
-      )))
+    Layer.unwrap(
+      Effect.map(resolveTarget(target), ({ certificate, token, url }) =>
+        Layer.effect(Client, make(url, token)).pipe(
+          Layer.provide(NodeHttpClient.layerNodeHttpOptions({
+            keepAlive: true,
+            ...(certificate === null ? {} : { ca: [readFileSync(certificate)] })
+          }))
+        ))
+    )
 }
 
 const make = Effect.fnUntraced(function*(url: string, token: Redacted.Redacted) {
@@ -131,7 +141,8 @@ const make = Effect.fnUntraced(function*(url: string, token: Redacted.Redacted) 
       response.text.pipe(
         Effect.mapError(transport(url)),
         Effect.flatMap((text) =>
-          Effect.mapError(decode(text), () => failure("E_ANSWER", "unexpected", `What answers at ${url} does not answer like a node.`))
+          Effect.mapError(decode(text), () =>
+            failure("E_ANSWER", "unexpected", `What answers at ${url} does not answer like a node.`))
         )
       )
   }
@@ -141,13 +152,23 @@ const make = Effect.fnUntraced(function*(url: string, token: Redacted.Redacted) 
     url,
     get,
     getText: (path, query) =>
-      Effect.flatMap(get(path, query === undefined ? {} : { query }), (response) => Effect.mapError(response.text, transport(url))),
+      Effect.flatMap(
+        get(path, query === undefined ? {} : { query }),
+        (response) => Effect.mapError(response.text, transport(url))
+      ),
     append: (lines, query) =>
       Effect.flatMap(
-        send(HttpClientRequest.post(`${url}/v1/events`, { urlParams: query }).pipe(HttpClientRequest.bodyUint8Array(lines, "application/x-ndjson"))),
+        send(
+          HttpClientRequest.post(`${url}/v1/events`, { urlParams: query }).pipe(
+            HttpClientRequest.bodyUint8Array(lines, "application/x-ndjson")
+          )
+        ),
         summary
       ),
     lastSequence: (name) =>
-      Effect.map(Effect.flatMap(get(`/v1/producers/${encodeURIComponent(name)}`), producer), (answer) => answer.last_sequence)
+      Effect.map(
+        Effect.flatMap(get(`/v1/producers/${encodeURIComponent(name)}`), producer),
+        (answer) => answer.last_sequence
+      )
   })
 })

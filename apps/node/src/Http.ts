@@ -12,7 +12,7 @@ import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import { isIP } from "node:net"
-import { type LimitValues, Limits, NodeConfig, type NodeOptions, portAttempts } from "./Config.ts"
+import { Limits, type LimitValues, NodeConfig, type NodeOptions, portAttempts } from "./Config.ts"
 import { Connections } from "./internal/Connections.ts"
 import { Lifecycle } from "./Lifecycle.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
@@ -71,13 +71,25 @@ const cannotListen = (options: NodeOptions, error: ServeError): Failure => {
         `Port ${options.port} of ${options.host} is taken. Stop what uses it, choose another with --port N, or leave --port out: then the next free one is taken.`
       )
     case "EACCES":
-      return failure("E_PORT_FORBIDDEN", "start", `Port ${options.port} of ${options.host} needs privileges. Choose one above 1023 with --port N.`)
+      return failure(
+        "E_PORT_FORBIDDEN",
+        "start",
+        `Port ${options.port} of ${options.host} needs privileges. Choose one above 1023 with --port N.`
+      )
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
     case "EAI_AGAIN":
-      return failure("E_HOST_UNKNOWN", "start", `${options.host} is no address of this machine. Choose another with --host.`)
+      return failure(
+        "E_HOST_UNKNOWN",
+        "start",
+        `${options.host} is no address of this machine. Choose another with --host.`
+      )
     default:
-      return failure("E_LISTEN", "start", `The node cannot listen on ${options.host}:${options.port}: ${describe(error.cause)}.`)
+      return failure(
+        "E_LISTEN",
+        "start",
+        `The node cannot listen on ${options.host}:${options.port}: ${describe(error.cause)}.`
+      )
   }
 }
 

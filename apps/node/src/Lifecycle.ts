@@ -8,7 +8,6 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 
-
 /** Tells requests that the node is stopping, before its listener closes and its bus drains. */
 export class Lifecycle extends Context.Service<Lifecycle, {
   /** Milliseconds since the Unix epoch. */

@@ -32,9 +32,14 @@ const nameBytes = 4096
 const isGzip = (head: Uint8Array): boolean => head[0] === 0x1f && head[1] === 0x8b
 
 const unreadable = (path: string, cause: unknown): Failure =>
-  failure("E_INPUT", "input", `${path} cannot be read: ${describe(cause)}. Nothing after it was sent; mend it and run the same command again.`)
+  failure(
+    "E_INPUT",
+    "input",
+    `${path} cannot be read: ${describe(cause)}. Nothing after it was sent; mend it and run the same command again.`
+  )
 
-const unpacked = (raw: Readable, gzip: boolean): Readable => gzip ? pipeline(raw, createGunzip({ chunkSize: readBytes }), () => {}) : raw
+const unpacked = (raw: Readable, gzip: boolean): Readable =>
+  gzip ? pipeline(raw, createGunzip({ chunkSize: readBytes }), () => {}) : raw
 
 const firstLine = async (chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> => {
   const parts: Array<Uint8Array> = []
@@ -52,7 +57,9 @@ const firstLine = async (chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array>
 /** Its real path and its first line: a file that grows keeps its name, another one in its place has another. */
 const nameOf = async (path: string, gzip: boolean): Promise<string> => {
   const line = await firstLine(unpacked(Fs.createReadStream(path, { highWaterMark: 65_536 }), gzip))
-  return `file:${createHash("sha256").update(Fs.realpathSync(path)).update("\0").update(line).digest("hex").slice(0, 32)}`
+  return `file:${
+    createHash("sha256").update(Fs.realpathSync(path)).update("\0").update(line).digest("hex").slice(0, 32)
+  }`
 }
 
 const head = async (path: string): Promise<{ readonly size: number | undefined; readonly gzip: boolean }> => {
@@ -71,20 +78,22 @@ const head = async (path: string): Promise<{ readonly size: number | undefined; 
 
 /** Opens a path, `-` for standard input. */
 export const open = (path: string): Effect.Effect<Source, Failure, Scope.Scope> =>
-  path === "-" ? Effect.sync(() => ({ chunks: process.stdin, size: undefined, position: () => 0, name: undefined })) : Effect.gen(function*() {
-    const { gzip, name, size } = yield* Effect.tryPromise({
-      try: async () => {
-        const found = await head(path)
-        return { ...found, name: found.size === undefined ? undefined : await nameOf(path, found.gzip) }
-      },
-      catch: (cause) => unreadable(path, cause)
+  path === "-" ?
+    Effect.sync(() => ({ chunks: process.stdin, size: undefined, position: () => 0, name: undefined })) :
+    Effect.gen(function*() {
+      const { gzip, name, size } = yield* Effect.tryPromise({
+        try: async () => {
+          const found = await head(path)
+          return { ...found, name: found.size === undefined ? undefined : await nameOf(path, found.gzip) }
+        },
+        catch: (cause) => unreadable(path, cause)
+      })
+      const raw = yield* Effect.acquireRelease(
+        Effect.sync(() => Fs.createReadStream(path, { highWaterMark: readBytes })),
+        (stream) => Effect.sync(() => stream.destroy())
+      )
+      return { chunks: failing(unpacked(raw, gzip), path), size, position: () => raw.bytesRead, name }
     })
-    const raw = yield* Effect.acquireRelease(
-      Effect.sync(() => Fs.createReadStream(path, { highWaterMark: readBytes })),
-      (stream) => Effect.sync(() => stream.destroy())
-    )
-    return { chunks: failing(unpacked(raw, gzip), path), size, position: () => raw.bytesRead, name }
-  })
 
 /** A read error becomes a failure that says which file. */
 async function* failing(chunks: AsyncIterable<Uint8Array>, path: string): AsyncGenerator<Uint8Array> {

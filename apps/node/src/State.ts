@@ -37,16 +37,26 @@ const cannot = (dir: string, cause: unknown): Failure => {
       return failure(
         "E_STATE_READ_ONLY",
         "start",
-        `The state directory ${dir} cannot be written (${errno(cause)}). Change its owner or mode, or choose another with --state DIR.`
+        `The state directory ${dir} cannot be written (${
+          errno(cause)
+        }). Change its owner or mode, or choose another with --state DIR.`
       )
     case "ENOSPC":
     case "EDQUOT":
-      return failure("E_STATE_FULL", "start", `No room is left for the state directory ${dir}. Make room, or choose another with --state DIR.`)
+      return failure(
+        "E_STATE_FULL",
+        "start",
+        `No room is left for the state directory ${dir}. Make room, or choose another with --state DIR.`
+      )
     case "ENOTDIR":
     case "EEXIST":
       return failure("E_STATE_NOT_A_DIRECTORY", "start", `${dir} is not a directory. Choose another with --state DIR.`)
     default:
-      return failure("E_STATE", "start", `The state directory ${dir} cannot be used: ${describe(cause)}. Choose another with --state DIR.`)
+      return failure(
+        "E_STATE",
+        "start",
+        `The state directory ${dir} cannot be used: ${describe(cause)}. Choose another with --state DIR.`
+      )
   }
 }
 
@@ -144,6 +154,7 @@ export const findNode = (
       const token = await readToken(join(dir, files.token))
       return token === undefined ? undefined : { node, token: Redacted.make(token) }
     },
-    catch: (cause) => failure("E_STATE", "unreachable", `The state directory ${dir} cannot be read: ${describe(cause)}. Is it yours?`)
+    catch: (cause) =>
+      failure("E_STATE", "unreachable", `The state directory ${dir} cannot be read: ${describe(cause)}. Is it yours?`)
   })
 }

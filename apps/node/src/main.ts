@@ -48,7 +48,9 @@ const presenter = CliOutput.layerPresenter({
 /** Everything that can go wrong, as one line and an exit code. */
 const toFailure = (error: unknown): Failure => {
   if (error instanceof Failure) return error
-  if (error instanceof Config.ConfigError) return failure("E_CONFIG", "usage", `An environment variable does not fit: ${describe(error)}.`)
+  if (error instanceof Config.ConfigError) {
+    return failure("E_CONFIG", "usage", `An environment variable does not fit: ${describe(error)}.`)
+  }
   return failure("E_UNEXPECTED", "unexpected", `${describe(error)}.`)
 }
 
@@ -60,7 +62,9 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<never, Failure> => {
     return Effect.fail(new Failure({ code: "E_USAGE", message: "", exit: wrong ? exitCodes.ok : exitCodes.usage }))
   }
   const failed = toFailure(error)
-  const trace = failed.code === "E_UNEXPECTED" && process.env["PERIGEE_DEBUG"] !== undefined ? `\n${Cause.pretty(cause)}` : ""
+  const trace = failed.code === "E_UNEXPECTED" && process.env["PERIGEE_DEBUG"] !== undefined
+    ? `\n${Cause.pretty(cause)}`
+    : ""
   return Effect.andThen(tell(failed.text + trace), Effect.fail(failed))
 }
 

@@ -16,8 +16,14 @@ const storeFailure = ({ path, reason }: SqliteStoreError): Failure => {
   const file = basename(path)
   switch (reason._tag) {
     case "Locked": {
-      const owner = reason.pid === null || reason.since === null ? "" : ` (pid ${reason.pid}, since ${since(reason.since)} UTC)`
-      return failure("E_STATE_LOCKED", "start", `${file} in ${dirname(path)} belongs to another node${owner}. Stop it, or choose --state DIR.`)
+      const owner = reason.pid === null || reason.since === null
+        ? ""
+        : ` (pid ${reason.pid}, since ${since(reason.since)} UTC)`
+      return failure(
+        "E_STATE_LOCKED",
+        "start",
+        `${file} in ${dirname(path)} belongs to another node${owner}. Stop it, or choose --state DIR.`
+      )
     }
     case "WrongVersion":
       return failure(
@@ -35,13 +41,25 @@ const storeFailure = ({ path, reason }: SqliteStoreError): Failure => {
         `${path} is damaged or no store of events (${reason.detail}). Restore it from a copy, or move it away to start an empty store. It was not changed.`
       )
     case "ReadOnly":
-      return failure("E_STATE_READ_ONLY", "start", `${path} cannot be written. Change its owner or mode, or choose another directory with --state DIR.`)
+      return failure(
+        "E_STATE_READ_ONLY",
+        "start",
+        `${path} cannot be written. Change its owner or mode, or choose another directory with --state DIR.`
+      )
     case "Full":
-      return failure("E_STATE_FULL", "start", `No room is left for ${path}. Make room, or choose another directory with --state DIR.`)
+      return failure(
+        "E_STATE_FULL",
+        "start",
+        `No room is left for ${path}. Make room, or choose another directory with --state DIR.`
+      )
     case "NoDirectory":
     case "InvalidOptions":
     case "Io":
-      return failure("E_STORE", "start", `The store ${path} cannot be opened: ${describe(reason._tag === "Io" ? reason.detail : reason._tag)}.`)
+      return failure(
+        "E_STORE",
+        "start",
+        `The store ${path} cannot be opened: ${describe(reason._tag === "Io" ? reason.detail : reason._tag)}.`
+      )
   }
 }
 
@@ -49,9 +67,17 @@ const storeFailure = ({ path, reason }: SqliteStoreError): Failure => {
 export const startFailure = (error: unknown): Failure => {
   if (error instanceof Failure) return error
   if (error instanceof SqliteStoreError) return storeFailure(error)
-  if (error instanceof BusConfig.BusConfigError) return failure("E_CONFIG", "usage", `An option does not fit: ${error.message}.`)
+  if (error instanceof BusConfig.BusConfigError) {
+    return failure("E_CONFIG", "usage", `An option does not fit: ${error.message}.`)
+  }
   if (error instanceof ProducerIdentity.IdentityError) {
-    return failure("E_STATE_IDENTITY", "start", `The node's identity ${error.path} cannot be used: ${describe(error)}. Restore it, or choose another directory with --state DIR.`)
+    return failure(
+      "E_STATE_IDENTITY",
+      "start",
+      `The node's identity ${error.path} cannot be used: ${
+        describe(error)
+      }. Restore it, or choose another directory with --state DIR.`
+    )
   }
   return failure("E_START", "start", `The node could not start: ${describe(error)}.`)
 }

@@ -63,7 +63,9 @@ const events = HttpApiGroup.make("events").add(
       /** Name under which the events are numbered: each is then stored exactly once, however often it is sent. */
       producer: Schema.optionalKey(Name),
       /** Number of the first event of the body, from 1. Refused lines have no number. */
-      sequence: Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }))),
+      sequence: Schema.optionalKey(
+        Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }))
+      ),
       channel: Schema.optionalKey(Name),
       /** Events with the same key stay in order. */
       key: Schema.optionalKey(Schema.String)
@@ -143,16 +145,27 @@ export const Stats = Schema.Struct({
 })
 
 const node = HttpApiGroup.make("node").add(
-  HttpApiEndpoint.get("stats", "/v1/stats", { success: Stats }).annotate(OpenApi.Summary, "Counters of the bus and of the process"),
-  HttpApiEndpoint.get("metrics", "/metrics", { success: Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/plain; version=0.0.4" })) })
+  HttpApiEndpoint.get("stats", "/v1/stats", { success: Stats }).annotate(
+    OpenApi.Summary,
+    "Counters of the bus and of the process"
+  ),
+  HttpApiEndpoint.get("metrics", "/metrics", {
+    success: Schema.String.pipe(HttpApiSchema.asText({ contentType: "text/plain; version=0.0.4" }))
+  })
     .annotate(OpenApi.Summary, "The same for Prometheus"),
-  HttpApiEndpoint.get("openapi", "/openapi.json", { success: Schema.Json }).annotate(OpenApi.Summary, "This description")
+  HttpApiEndpoint.get("openapi", "/openapi.json", { success: Schema.Json }).annotate(
+    OpenApi.Summary,
+    "This description"
+  )
 )
 
 const probes = HttpApiGroup.make("probes").add(
   HttpApiEndpoint.get("live", "/livez", { success: Schema.Struct({ status: Schema.Literal("ok") }) })
     .annotate(OpenApi.Summary, "The process runs"),
-  HttpApiEndpoint.get("ready", "/readyz", { success: Schema.Struct({ status: Schema.Literal("ok") }), error: Problem.Unavailable })
+  HttpApiEndpoint.get("ready", "/readyz", {
+    success: Schema.Struct({ status: Schema.Literal("ok") }),
+    error: Problem.Unavailable
+  })
     .annotate(OpenApi.Summary, "The node takes events")
 )
 

@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
-import { type LimitValues, Limits } from "../Config.ts"
+import { Limits, type LimitValues } from "../Config.ts"
 import { BodyReader } from "../internal/BodyReader.ts"
 import { Intake } from "../internal/Intake.ts"
 import { type JsonBodyFailure, jsonSpans } from "../internal/jsonSpans.ts"
@@ -49,8 +49,10 @@ export class Append extends Context.Service<Append, {
           return yield* new Problem.BadRequest({ code: "E_REQUEST", detail: "`producer` and `sequence` go together." })
         }
         const body = yield* open(request)
-        const summary = yield* type === "lines" ? appendLines(bus, limits, body, query) : appendJson(bus, limits, body, query)
-        return HttpServerResponse.jsonUnsafe(summary)
+        const summary = yield* type === "lines"
+          ? appendLines(bus, limits, body, query)
+          : appendJson(bus, limits, body, query)
+        return HttpServerResponse.text(`${JSON.stringify(summary)}\n`, { contentType: "application/json" })
       }, (answer, request) => Effect.tapError(answer, () => leaveBody(request)))
       return Append.of({ handle })
     })
@@ -72,11 +74,16 @@ const stopping = (progress: Problem.AppendSummary | undefined) =>
     ...(progress === undefined ? {} : { progress })
   })
 
-const mediaType = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<"lines" | "json", Problem.UnsupportedMediaType> => {
+const mediaType = (
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<"lines" | "json", Problem.UnsupportedMediaType> => {
   const encoding = request.headers["content-encoding"]
   if (encoding !== undefined && encoding !== "identity") {
     return Effect.fail(
-      new Problem.UnsupportedMediaType({ code: "E_MEDIA_TYPE", detail: "Bodies are taken as they are: send no Content-Encoding." })
+      new Problem.UnsupportedMediaType({
+        code: "E_MEDIA_TYPE",
+        detail: "Bodies are taken as they are: send no Content-Encoding."
+      })
     )
   }
   switch ((request.headers["content-type"] ?? "").split(";", 1)[0]!.trim().toLowerCase()) {
@@ -91,7 +98,8 @@ const mediaType = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<
       return Effect.fail(
         new Problem.UnsupportedMediaType({
           code: "E_MEDIA_TYPE",
-          detail: "Say what the body is: `Content-Type: application/json` for an object or an array, `application/x-ndjson` for one event a line."
+          detail:
+            "Say what the body is: `Content-Type: application/json` for an object or an array, `application/x-ndjson` for one event a line."
         })
       )
   }
@@ -111,7 +119,9 @@ const openBody = (limits: LimitValues, lifecycle: Lifecycle["Service"]) =>
       Effect.sync(() => new BodyReader(incoming, limits.readAheadBytes)),
       (reader) => Effect.sync(() => reader.close())
     )
-    if (/^100-continue$/i.test(request.headers["expect"] ?? "")) NodeHttpServerRequest.toServerResponse(request).writeContinue()
+    if (/^100-continue$/i.test(request.headers["expect"] ?? "")) {
+      NodeHttpServerRequest.toServerResponse(request).writeContinue()
+    }
     yield* Effect.forkScoped(Effect.andThen(lifecycle.stopping, Effect.sync(() => reader.fail("stopping"))))
 
     const arrival = Effect.callback<void>((resume) => reader.wait(() => resume(Effect.void))).pipe(
@@ -150,7 +160,9 @@ const producerOf = (query: AppendQuery, offset: number) =>
 
 /** Number of the last event of the named producer that is stored without a gap before it. */
 const lastSequence = (bus: EventBus["Service"], query: AppendQuery): Effect.Effect<number | null> =>
-  query.producer === undefined ? Effect.succeed(null) : Effect.orElseSucceed(bus.lastSequence(query.producer), () => null)
+  query.producer === undefined
+    ? Effect.succeed(null)
+    : Effect.orElseSucceed(bus.lastSequence(query.producer), () => null)
 
 /**
  * Validates and publishes a body of NDJSON chunk by chunk, several chunks on their way to the store at once. The bus's rings push back on the
@@ -210,7 +222,10 @@ const jsonProblem = (failure: JsonBodyFailure, limits: LimitValues): Problem.Bad
     case "Utf8":
       return new Problem.BadRequest({ code: "E_UTF8", detail: "The body is not UTF-8." })
     case "Json":
-      return new Problem.BadRequest({ code: "E_JSON", detail: `The body is not JSON: ${failure.message}. Nothing of it was stored.` })
+      return new Problem.BadRequest({
+        code: "E_JSON",
+        detail: `The body is not JSON: ${failure.message}. Nothing of it was stored.`
+      })
     case "Depth":
       return new Problem.BadRequest({
         code: "E_DEPTH",
@@ -219,7 +234,8 @@ const jsonProblem = (failure: JsonBodyFailure, limits: LimitValues): Problem.Bad
     case "Size":
       return new Problem.TooLarge({
         code: "E_EVENT_SIZE",
-        detail: `Event ${failure.index} has ${failure.bytes} bytes; the limit is ${limits.maxEventBytes}. Nothing of the body was stored.`,
+        detail:
+          `Event ${failure.index} has ${failure.bytes} bytes; the limit is ${limits.maxEventBytes}. Nothing of the body was stored.`,
         limit: limits.maxEventBytes
       })
   }
@@ -236,7 +252,8 @@ const readWhole = Effect.fnUntraced(function*(body: Body, limits: LimitValues) {
     if (bytes > limits.maxJsonBytes) {
       return yield* new Problem.TooLarge({
         code: "E_BODY_SIZE",
-        detail: `A body of type application/json has at most ${limits.maxJsonBytes} bytes. Send more as application/x-ndjson.`,
+        detail:
+          `A body of type application/json has at most ${limits.maxJsonBytes} bytes. Send more as application/x-ndjson.`,
         limit: limits.maxJsonBytes
       })
     }
@@ -254,7 +271,12 @@ const appendJson = Effect.fnUntraced(function*(
   const spans = jsonSpans(yield* readWhole(body, limits), limits)
   if ("_tag" in spans) return yield* Effect.fail(jsonProblem(spans, limits))
   const { accepted, duplicates } = yield* Effect.mapError(
-    bus.publishAllRaw(spans, { channel: query.channel, key: query.key, producer: producerOf(query, 0), until: "durable" }),
+    bus.publishAllRaw(spans, {
+      channel: query.channel,
+      key: query.key,
+      producer: producerOf(query, 0),
+      until: "durable"
+    }),
     (error: PublishError.PublishError) => publishProblem(error, undefined)
   )
   return {

@@ -23,7 +23,8 @@ export const layer = Layer.effect(
           : Effect.fail(
             new Problem.Unauthorized({
               code: "E_TOKEN",
-              detail: "The bearer token is missing or wrong. Send `Authorization: Bearer TOKEN`; the token is in the state directory's file `token`."
+              detail:
+                "The bearer token is missing or wrong. Send `Authorization: Bearer TOKEN`; the token is in the state directory's file `token`."
             })
           )
     })

@@ -64,7 +64,10 @@ const failure = (request: HttpServerRequest.HttpServerRequest) =>
   const error = Cause.squash(cause)
   if (HttpServerError.isHttpServerError(error) && error.reason._tag === "RouteNotFound") {
     return respond(
-      new Problem.NotFound({ code: "E_ROUTE", detail: `There is no ${request.method.slice(0, 16)} here. /openapi.json lists the routes.` })
+      new Problem.NotFound({
+        code: "E_ROUTE",
+        detail: `There is no ${request.method.slice(0, 16)} here. /openapi.json lists the routes.`
+      })
     )
   }
   if (HttpServerRespondable.isRespondable(error)) return respond(error)

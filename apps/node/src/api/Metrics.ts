@@ -34,21 +34,31 @@ const family = (
   description: string,
   samples: ReadonlyArray<readonly [labels: string, value: number]>
 ): string =>
-  `# HELP ${name} ${description}\n# TYPE ${name} ${type}\n${samples.map(([labels, value]) => `${name}${labels} ${value}\n`).join("")}`
+  `# HELP ${name} ${description}\n# TYPE ${name} ${type}\n${
+    samples.map(([labels, value]) => `${name}${labels} ${value}\n`).join("")
+  }`
 
 const busFamily = (prefix: string, figure: string, samples: ReadonlyArray<readonly [string, number]>): string => {
   const isGauge = gauges.has(figure)
-  return family(`${prefix}_${figure}${isGauge ? "" : "_total"}`, isGauge ? "gauge" : "counter", help[figure] ?? figure, samples)
+  return family(
+    `${prefix}_${figure}${isGauge ? "" : "_total"}`,
+    isGauge ? "gauge" : "counter",
+    help[figure] ?? figure,
+    samples
+  )
 }
 
-const quoted = (text: string): string => text.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`)
+const quoted = (text: string): string =>
+  text.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`)
 
 /** Every counter of the bus, of each shard and of the process. */
 export const metricsText = (stats: Stats): string => {
   const shardFigures = Object.keys(stats.shards[0] ?? {}).filter((figure) => figure !== "shard")
   return [
     family("perigee_info", "gauge", "Always 1; the labels say what runs.", [[
-      `{version="${quoted(stats.version)}",adapter="${quoted(stats.store.adapter)}",durability="${stats.store.durability}"}`,
+      `{version="${quoted(stats.version)}",adapter="${
+        quoted(stats.store.adapter)
+      }",durability="${stats.store.durability}"}`,
       1
     ]]),
     family("perigee_uptime_seconds", "gauge", "Seconds since the start.", [["", stats.uptime_seconds]]),
@@ -59,10 +69,18 @@ export const metricsText = (stats: Stats): string => {
       busFamily("perigee_shard", figure, stats.shards.map((shard) => [`{shard="${shard["shard"]}"}`, shard[figure]!]))
     ),
     family("perigee_process_resident_bytes", "gauge", "Resident memory.", [["", stats.process.resident_bytes]]),
-    family("perigee_process_heap_bytes", "gauge", "Memory in use on the JavaScript heap.", [["", stats.process.heap_bytes]]),
-    family("perigee_event_loop_delay_p99_ms", "gauge", "Delay of the event loop since the last look, 99th percentile.", [[
+    family("perigee_process_heap_bytes", "gauge", "Memory in use on the JavaScript heap.", [[
       "",
-      stats.process.event_loop_delay_p99_ms
-    ]])
+      stats.process.heap_bytes
+    ]]),
+    family(
+      "perigee_event_loop_delay_p99_ms",
+      "gauge",
+      "Delay of the event loop since the last look, 99th percentile.",
+      [[
+        "",
+        stats.process.event_loop_delay_p99_ms
+      ]]
+    )
   ].join("")
 }

@@ -55,7 +55,17 @@ const declare = <const Status extends number>(status: Status) =>
 const progress = Schema.optionalKey(AppendSummary)
 
 export class BadRequest extends HttpApiError.Problem<BadRequest>()("BadRequest", declare(400), {
-  code: Schema.Literals(["E_REQUEST", "E_JSON", "E_UTF8", "E_DEPTH", "E_CURSOR", "E_FILTER", "E_SHARD", "E_CHANNEL", "E_BODY"]),
+  code: Schema.Literals([
+    "E_REQUEST",
+    "E_JSON",
+    "E_UTF8",
+    "E_DEPTH",
+    "E_CURSOR",
+    "E_FILTER",
+    "E_SHARD",
+    "E_CHANNEL",
+    "E_BODY"
+  ]),
   progress
 }) {}
 
@@ -90,9 +100,11 @@ export class TooLarge extends HttpApiError.Problem<TooLarge>()("TooLarge", decla
   progress
 }) {}
 
-export class UnsupportedMediaType extends HttpApiError.Problem<UnsupportedMediaType>()("UnsupportedMediaType", declare(415), {
-  code: Schema.Literal("E_MEDIA_TYPE")
-}) {}
+export class UnsupportedMediaType
+  extends HttpApiError.Problem<UnsupportedMediaType>()("UnsupportedMediaType", declare(415), {
+    code: Schema.Literal("E_MEDIA_TYPE")
+  })
+{}
 
 export class Misdirected extends HttpApiError.Problem<Misdirected>()("Misdirected", declare(421), {
   code: Schema.Literal("E_HOST")

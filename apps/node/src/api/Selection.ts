@@ -20,13 +20,19 @@ const decodeShards = (text: string): Effect.Effect<ReadonlyArray<number>, Proble
   const shards = text.split(",").map((part) => /^\d{1,5}$/.test(part.trim()) ? Number(part) : Number.NaN)
   return shards.every((shard) => shard <= lastShard)
     ? Effect.succeed(shards)
-    : Effect.fail(new Problem.BadRequest({ code: "E_SHARD", detail: `\`shards\` is a list of numbers from 0 to ${lastShard}, as 0,3,7.` }))
+    : Effect.fail(
+      new Problem.BadRequest({
+        code: "E_SHARD",
+        detail: `\`shards\` is a list of numbers from 0 to ${lastShard}, as 0,3,7.`
+      })
+    )
 }
 
 const decodeFilter = (text: string): Effect.Effect<Filter.Filter, Problem.BadRequest> =>
   Result.match(Filter.fromText(text), {
     onSuccess: Effect.succeed,
-    onFailure: (error) => Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `${capitalise(error.message)}.` }))
+    onFailure: (error) =>
+      Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `${capitalise(error.message)}.` }))
   })
 
 /** Fails with `E_FILTER` or `E_SHARD`. */

@@ -19,7 +19,12 @@ import { eventJson } from "./render.ts"
 import * as Selection from "./Selection.ts"
 
 export interface TailRequest {
-  readonly query: { readonly filter?: string; readonly channel?: string; readonly shards?: string; readonly from?: string }
+  readonly query: {
+    readonly filter?: string
+    readonly channel?: string
+    readonly shards?: string
+    readonly from?: string
+  }
   readonly headers: { readonly "last-event-id"?: string }
   readonly request: HttpServerRequest.HttpServerRequest
 }
@@ -28,7 +33,8 @@ const encoder = new TextEncoder()
 const lineEnds = /\r\n|\r|\n/g
 
 /** The id is the cursor: a reader that was cut off sends it back as `Last-Event-ID`. */
-const frame = (event: BusEvent): string => `id: ${event.cursor}\ndata: ${eventJson(event).replace(lineEnds, "\ndata: ")}\n\n`
+const frame = (event: BusEvent): string =>
+  `id: ${event.cursor}\ndata: ${eventJson(event).replace(lineEnds, "\ndata: ")}\n\n`
 
 const problemFrame = (problem: Problem.Unavailable | Problem.BadRequest): string =>
   `event: problem\ndata: ${JSON.stringify({ status: problem.status, code: problem.code, detail: problem.detail })}\n\n`
@@ -78,9 +84,14 @@ export class Tails extends Context.Service<Tails, {
       ): Effect.fn.Return<HttpServerResponse.HttpServerResponse, Problem.BadRequest | Problem.Unavailable> {
         const selection = yield* Selection.decode(request.query)
         const from = start(request)
-        if (lifecycle.isStopping()) return yield* new Problem.Unavailable({ code: "E_STOPPING", detail: "The node is stopping." })
+        if (lifecycle.isStopping()) {
+          return yield* new Problem.Unavailable({ code: "E_STOPPING", detail: "The node is stopping." })
+        }
         if (readers >= limits.maxTails) {
-          return yield* new Problem.Unavailable({ code: "E_TAILS", detail: `All ${limits.maxTails} places at the tail are taken. Come back later.` })
+          return yield* new Problem.Unavailable({
+            code: "E_TAILS",
+            detail: `All ${limits.maxTails} places at the tail are taken. Come back later.`
+          })
         }
         // A wrong cursor must fail the request, not the stream that the answer opens.
         yield* Effect.mapError(
@@ -94,16 +105,21 @@ export class Tails extends Context.Service<Tails, {
         const body = Stream.succeed(encoder.encode("retry: 1000\n: stored events first, then live ones\n\n")).pipe(
           Stream.concat(Stream.merge(events, heartbeat, { haltStrategy: "left" })),
           Stream.interruptWhen(lifecycle.stopping),
-          Stream.concat(Stream.suspend(() =>
-            lifecycle.isStopping() ? Stream.succeed(encoder.encode(": the node is stopping\n\n")) : Stream.empty
-          ))
+          Stream.concat(
+            Stream.suspend(() =>
+              lifecycle.isStopping() ? Stream.succeed(encoder.encode(": the node is stopping\n\n")) : Stream.empty
+            )
+          )
         )
         const watched = Stream.unwrap(Effect.gen(function*() {
           yield* Effect.acquireRelease(Effect.sync(() => readers++), () => Effect.sync(() => readers--))
           yield* Effect.forkScoped(cutStalled(request.request))
           return body
         }))
-        return HttpServerResponse.stream(watched, { contentType: "text/event-stream", headers: { "x-accel-buffering": "no" } })
+        return HttpServerResponse.stream(watched, {
+          contentType: "text/event-stream",
+          headers: { "x-accel-buffering": "no" }
+        })
       })
 
       return Tails.of({ count: () => readers, open })

@@ -16,14 +16,26 @@ export type AppendProblem =
 type Progress = { readonly progress?: Problem.AppendSummary }
 
 /** With `progress`, says what was stored before. */
-export const publishProblem = (error: PublishError.PublishError, summary: Problem.AppendSummary | undefined): AppendProblem => {
+export const publishProblem = (
+  error: PublishError.PublishError,
+  summary: Problem.AppendSummary | undefined
+): AppendProblem => {
   const progress: Progress = summary === undefined ? {} : { progress: summary }
   const { message, reason } = error
   switch (reason._tag) {
     case "ShuttingDown":
-      return new Problem.Unavailable({ code: "E_STOPPING", detail: "The node is stopping. Send the rest again once it is back.", ...progress })
+      return new Problem.Unavailable({
+        code: "E_STOPPING",
+        detail: "The node is stopping. Send the rest again once it is back.",
+        ...progress
+      })
     case "TooLarge":
-      return new Problem.TooLarge({ code: "E_EVENT_SIZE", detail: `An event is too large: ${message}.`, limit: reason.limit, ...progress })
+      return new Problem.TooLarge({
+        code: "E_EVENT_SIZE",
+        detail: `An event is too large: ${message}.`,
+        limit: reason.limit,
+        ...progress
+      })
     case "Serialization":
       return new Problem.BadRequest({ code: "E_JSON", detail: `An event is not JSON: ${message}.`, ...progress })
     case "SequenceGap":
@@ -40,19 +52,30 @@ export const publishProblem = (error: PublishError.PublishError, summary: Proble
       return new Problem.BadRequest({ code: "E_CHANNEL", detail: `${capitalise(message)}.`, ...progress })
     case "Backpressure":
     case "Unrouted":
-      return new Problem.Unavailable({ code: "E_BACKPRESSURE", detail: `The node cannot take more events now: ${message}.`, ...progress })
+      return new Problem.Unavailable({
+        code: "E_BACKPRESSURE",
+        detail: `The node cannot take more events now: ${message}.`,
+        ...progress
+      })
     case "NotStored":
       return isFull(reason.cause)
         ? new Problem.StorageFull({
           code: "E_STORE_FULL",
-          detail: `No room is left on the device of the state directory: ${message}. Make room, then send the rest again.`,
+          detail:
+            `No room is left on the device of the state directory: ${message}. Make room, then send the rest again.`,
           ...progress
         })
-        : new Problem.Unavailable({ code: "E_NOT_STORED", detail: `${capitalise(message)}. Send the rest again.`, ...progress })
+        : new Problem.Unavailable({
+          code: "E_NOT_STORED",
+          detail: `${capitalise(message)}. Send the rest again.`,
+          ...progress
+        })
     case "Unknown":
       return new Problem.Unavailable({
         code: "E_UNKNOWN",
-        detail: `${capitalise(message)}. Send again under a producer name and sequence, so that nothing is stored twice.`,
+        detail: `${
+          capitalise(message)
+        }. Send again under a producer name and sequence, so that nothing is stored twice.`,
         ...progress
       })
   }

@@ -17,15 +17,27 @@ import { count, printLine } from "./Output.ts"
 import * as Progress from "./Progress.ts"
 
 const flags = {
-  file: Argument.String("file").pipe(Argument.withDescription("A file of one JSON document a line, plain or gzip; - for standard input")),
+  file: Argument.String("file").pipe(
+    Argument.withDescription("A file of one JSON document a line, plain or gzip; - for standard input")
+  ),
   ...Flags.target,
   producer: Flag.String("producer").pipe(
-    Flag.withDescription("Name under which the lines are numbered (default: derived from the file's path and first line)"),
+    Flag.withDescription(
+      "Name under which the lines are numbered (default: derived from the file's path and first line)"
+    ),
     Flag.withMetavar("NAME"),
     Flag.optional
   ),
-  channel: Flag.String("channel").pipe(Flag.withDescription("Channel to publish on"), Flag.withMetavar("NAME"), Flag.optional),
-  key: Flag.String("key").pipe(Flag.withDescription("Key of all events: keeps them in one order"), Flag.withMetavar("KEY"), Flag.optional),
+  channel: Flag.String("channel").pipe(
+    Flag.withDescription("Channel to publish on"),
+    Flag.withMetavar("NAME"),
+    Flag.optional
+  ),
+  key: Flag.String("key").pipe(
+    Flag.withDescription("Key of all events: keeps them in one order"),
+    Flag.withMetavar("KEY"),
+    Flag.optional
+  ),
   maxEventBytes: Flag.Int("max-event-bytes").pipe(
     Flag.withDescription("Longest line taken (default 1048576); must not exceed the node's limit"),
     Flag.withDefault(1_048_576)
@@ -47,7 +59,9 @@ export const command = Command.make("ingest", flags, (options) =>
     const source = yield* Source.open(options.file)
     // Standard input has no name: its events are told apart within this run only.
     const producer = Option.getOrUndefined(options.producer) ?? source.name ?? `stdin:${randomUUID()}`
-    const meter = Progress.make(() => source.size === undefined || source.size === 0 ? undefined : source.position() / source.size)
+    const meter = Progress.make(() =>
+      source.size === undefined || source.size === 0 ? undefined : source.position() / source.size
+    )
     let refused = 0
     const result = yield* ingest(client, source.chunks, {
       producer,
@@ -57,7 +71,9 @@ export const command = Command.make("ingest", flags, (options) =>
       patience: Duration.seconds(options.wait),
       onProgress: meter.update,
       onRejected: (line) =>
-        ++refused > shown ? Effect.void : meter.interrupt(`perigee: line ${line.line} is refused: ${line.reason} at byte ${line.offset}`),
+        ++refused > shown
+          ? Effect.void
+          : meter.interrupt(`perigee: line ${line.line} is refused: ${line.reason} at byte ${line.offset}`),
       onWaiting: (cause) => meter.interrupt(`perigee: waiting: ${cause.message}`)
     })
     yield* meter.end(result)
@@ -83,13 +99,20 @@ export const command = Command.make("ingest", flags, (options) =>
       return yield* failure(
         "E_LINES",
         "input",
-        `${count(result.rejected)} line(s) of ${options.file} are no JSON and were left out; the others are stored. Mend them and send them as a new file.`
+        `${
+          count(result.rejected)
+        } line(s) of ${options.file} are no JSON and were left out; the others are stored. Mend them and send them as a new file.`
       )
     }
   })).pipe(Effect.provide(Flags.client(options)))).pipe(
-    Command.withDescription("Send a file to the node; run again after any interruption, it goes on where it durably was"),
+    Command.withDescription(
+      "Send a file to the node; run again after any interruption, it goes on where it durably was"
+    ),
     Command.withExamples([
       { command: "perigee ingest quakes.ndjson", description: "A file, once" },
-      { command: "zcat *.gz | perigee ingest - --producer archive", description: "A stream that can be resumed, because it has a name" }
+      {
+        command: "zcat *.gz | perigee ingest - --producer archive",
+        description: "A stream that can be resumed, because it has a name"
+      }
     ])
   )

@@ -25,9 +25,13 @@ export const make = (fraction: () => number | undefined, total?: number): Meter 
 
   const line = (progress: IngestProgress, ended: boolean): string => {
     const known = ended ? 1 : total === undefined ? fraction() : progress.read / total
-    const events = total === undefined && !ended ? count(progress.read) : `${count(progress.read)} / ${count(total ?? progress.read)}`
+    const events = total === undefined && !ended
+      ? count(progress.read)
+      : `${count(progress.read)} / ${count(total ?? progress.read)}`
     const filled = Math.round((known ?? 0) * width)
-    const bar = known === undefined ? "" : `${"█".repeat(filled)}${"░".repeat(width - filled)} ${Math.floor(known * 100)} %  `
+    const bar = known === undefined
+      ? ""
+      : `${"█".repeat(filled)}${"░".repeat(width - filled)} ${Math.floor(known * 100)} %  `
     const resumed = progress.resumedAt > 0 ? `  resumed behind ${count(progress.resumedAt)}` : ""
     return ` ${events} ${bar}accepted ${count(progress.accepted)}  rejected ${count(progress.rejected)}  ${
       rate(progress.accepted, progress.millis)

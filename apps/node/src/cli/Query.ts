@@ -16,12 +16,19 @@ const flags = {
   ...Flags.target,
   filter: Flags.filter,
   channel: Flags.channel,
-  limit: Flag.Int("limit").pipe(Flag.withDescription("Most events to print (default 100); 0 prints all"), Flag.withDefault(100)),
+  limit: Flag.Int("limit").pipe(
+    Flag.withDescription("Most events to print (default 100); 0 prints all"),
+    Flag.withDefault(100)
+  ),
   order: Flag.Literals("order", ["shards", "insertion_ts"]).pipe(
     Flag.withDescription("shards (default): as stored, shards interleaved; insertion_ts: by time of insertion"),
     Flag.withDefault("shards" as const)
   ),
-  cursor: Flag.String("cursor").pipe(Flag.withDescription("Go on behind this cursor"), Flag.withMetavar("CURSOR"), Flag.optional),
+  cursor: Flag.String("cursor").pipe(
+    Flag.withDescription("Go on behind this cursor"),
+    Flag.withMetavar("CURSOR"),
+    Flag.optional
+  ),
   json: Flags.json,
   envelope: Flags.envelope
 }

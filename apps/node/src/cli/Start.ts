@@ -28,7 +28,9 @@ import * as Progress from "./Progress.ts"
 const flags = {
   stateDir: Flags.stateDir,
   port: Flag.Int("port").pipe(
-    Flag.withDescription("Port to listen on; 0 lets the system choose (PERIGEE_PORT, default 7700 or the next free one)"),
+    Flag.withDescription(
+      "Port to listen on; 0 lets the system choose (PERIGEE_PORT, default 7700 or the next free one)"
+    ),
     Flag.withMetavar("N"),
     Flag.withFallbackConfig(Config.Port("PERIGEE_PORT")),
     Flag.filter((port) => port >= 0 && port <= 65_535, (port) => `${port} is no port: 0 to 65535`),
@@ -48,12 +50,22 @@ const flags = {
     Flag.withDefault(4)
   ),
   allowHost: Flag.String("allow-host").pipe(
-    Flag.withDescription("A host name, beside addresses and localhost, that clients may call the node by; may be repeated"),
+    Flag.withDescription(
+      "A host name, beside addresses and localhost, that clients may call the node by; may be repeated"
+    ),
     Flag.withMetavar("NAME"),
     Flag.atLeast(0)
   ),
-  tlsCert: Flag.String("tls-cert").pipe(Flag.withDescription("PEM file of the certificate chain"), Flag.withMetavar("FILE"), Flag.optional),
-  tlsKey: Flag.String("tls-key").pipe(Flag.withDescription("PEM file of its private key"), Flag.withMetavar("FILE"), Flag.optional),
+  tlsCert: Flag.String("tls-cert").pipe(
+    Flag.withDescription("PEM file of the certificate chain"),
+    Flag.withMetavar("FILE"),
+    Flag.optional
+  ),
+  tlsKey: Flag.String("tls-key").pipe(
+    Flag.withDescription("PEM file of its private key"),
+    Flag.withMetavar("FILE"),
+    Flag.optional
+  ),
   insecure: Flag.Boolean("insecure").pipe(
     Flag.withDescription("Listen beyond this machine without TLS: the token then travels in the clear"),
     Flag.withDefault(false)
@@ -112,7 +124,9 @@ const ready = (url: string, dir: string): string => {
     "",
     "Query it:",
     `  npx perigee query --filter 'magnitude>=6' --limit 3${state}`,
-    `  curl -G -H "Authorization: Bearer $(cat ${short(dir)}/token)" --data-urlencode 'filter=magnitude>=6' '${url}/v1/events?limit=3'`,
+    `  curl -G -H "Authorization: Bearer $(cat ${
+      short(dir)
+    }/token)" --data-urlencode 'filter=magnitude>=6' '${url}/v1/events?limit=3'`,
     "Follow it:",
     `  npx perigee tail --from beginning${state}`,
     `  curl -N -H "Authorization: Bearer $(cat ${short(dir)}/token)" ${url}/v1/tail`,
@@ -134,7 +148,15 @@ const ingestSample = Effect.fnUntraced(function*(url: string, dir: string) {
   return yield* Effect.scoped(Effect.gen(function*() {
     const client = yield* Client
     if ((yield* client.lastSequence(sample.producer)) >= sample.events) {
-      return { read: sample.events, resumedAt: sample.events, accepted: 0, duplicates: 0, rejected: 0, bytes: 0, millis: 0 }
+      return {
+        read: sample.events,
+        resumedAt: sample.events,
+        accepted: 0,
+        duplicates: 0,
+        rejected: 0,
+        bytes: 0,
+        millis: 0
+      }
     }
     const source = yield* Source.open(sample.path)
     const meter = Progress.make(() => undefined, sample.events)
@@ -161,7 +183,9 @@ const serve = Effect.fnUntraced(function*(flags: { readonly sample: boolean; rea
   if (!flags.json) yield* tell(banner(url, dir))
   const result = flags.sample ? yield* ingestSample(url, dir) : undefined
   if (flags.json) {
-    yield* printLine(JSON.stringify({ ready: true, url, state: dir, pid: process.pid, version, sample: result ?? null }))
+    yield* printLine(
+      JSON.stringify({ ready: true, url, state: dir, pid: process.pid, version, sample: result ?? null })
+    )
   } else {
     if (result !== undefined) yield* tell(`  ${sampled(result)}`)
     yield* tell(ready(url, dir))
@@ -184,7 +208,11 @@ export const command = Command.make("start", flags, (parsed) =>
         if (report === undefined) return Effect.void
         if (report.lossy) {
           process.exitCode = exitCodes.store
-          return tell(`perigee: stopped, and ${count(report.stranded)} accepted event(s) were not stored. Whoever sent them was not told that they were. [E_STRANDED]`)
+          return tell(
+            `perigee: stopped, and ${
+              count(report.stranded)
+            } accepted event(s) were not stored. Whoever sent them was not told that they were. [E_STRANDED]`
+          )
         }
         return parsed.json ? Effect.void : tell("Stopped: everything accepted is stored.")
       })

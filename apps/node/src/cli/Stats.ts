@@ -13,7 +13,9 @@ const decode = Schema.decodeUnknownEffect(Schema.fromJsonString(Stats))
 
 const text = (stats: typeof Stats.Type, url: string): string =>
   [
-    `perigee ${stats.version} at ${url}, up ${ago(stats.uptime_seconds)}, store ${stats.store.adapter} (${stats.store.durability})`,
+    `perigee ${stats.version} at ${url}, up ${
+      ago(stats.uptime_seconds)
+    }, store ${stats.store.adapter} (${stats.store.durability})`,
     table([
       ...Object.entries(stats.bus).map(([name, value]) => [name.replaceAll("_", " "), count(value)] as const),
       ["tails", count(stats.tails)],
@@ -22,11 +24,15 @@ const text = (stats: typeof Stats.Type, url: string): string =>
     ])
   ].join("\n")
 
-export const command = Command.make("stats", { ...Flags.target, json: Flags.json }, (options) =>
-  Effect.gen(function*() {
-    const client = yield* Client
-    const body = yield* client.getText("/v1/stats")
-    yield* printLine(options.json ? body : text(yield* Effect.orDie(decode(body)), client.url))
-  }).pipe(Effect.provide(Flags.client(options)))).pipe(
-    Command.withDescription("Print the counters of the bus and of the process, since the node's start")
-  )
+export const command = Command.make(
+  "stats",
+  { ...Flags.target, json: Flags.json },
+  (options) =>
+    Effect.gen(function*() {
+      const client = yield* Client
+      const body = yield* client.getText("/v1/stats")
+      yield* printLine(options.json ? body : text(yield* Effect.orDie(decode(body)), client.url))
+    }).pipe(Effect.provide(Flags.client(options)))
+).pipe(
+  Command.withDescription("Print the counters of the bus and of the process, since the node's start")
+)

@@ -89,7 +89,8 @@ export const command = Command.make("tail", flags, (options) =>
       return yield* Effect.fail(unreachable(client.url, "the node ended the stream"))
     })
 
-    const mayPass = (error: Failure): boolean => isUnreachable(error) || (error instanceof Refusal && error.status >= 500)
+    const mayPass = (error: Failure): boolean =>
+      isUnreachable(error) || (error instanceof Refusal && error.status >= 500)
     let met = false
     yield* connected.pipe(
       Effect.tapError((error) => {

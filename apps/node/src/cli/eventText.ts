@@ -7,7 +7,8 @@ const behindRaw = ",\"insertion_ts\":\""
 const beforeRaw = ",\"raw\":"
 
 /** The payload as it was appended. */
-export const payloadOf = (line: string): string => line.slice(line.indexOf(beforeRaw) + beforeRaw.length, line.lastIndexOf(behindRaw))
+export const payloadOf = (line: string): string =>
+  line.slice(line.indexOf(beforeRaw) + beforeRaw.length, line.lastIndexOf(behindRaw))
 
 const time = (line: string): string => {
   const from = line.lastIndexOf(behindRaw) + behindRaw.length

@@ -26,7 +26,10 @@ const url = Flag.String("url").pipe(
 /** The node that a command talks to. */
 export const target = { stateDir, url }
 
-export const json = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs, one document a line"), Flag.withDefault(false))
+export const json = Flag.Boolean("json").pipe(
+  Flag.withDescription("Print JSON for programs, one document a line"),
+  Flag.withDefault(false)
+)
 
 export const filter = Flag.String("filter").pipe(
   Flag.withDescription("Only events that match, as 'magnitude>=6' or as JSON"),

@@ -67,7 +67,9 @@ export class BodyReader {
     if (this.#bytes === 0) return this.#ended ? null : undefined
     let count = 1
     let bytes = this.#chunks[0]!.length
-    while (count < this.#chunks.length && bytes + this.#chunks[count]!.length <= pieceBytes) bytes += this.#chunks[count++]!.length
+    while (count < this.#chunks.length && bytes + this.#chunks[count]!.length <= pieceBytes) {
+      bytes += this.#chunks[count++]!.length
+    }
     const taken = count === 1 ? this.#chunks.shift()! : Buffer.concat(this.#chunks.splice(0, count), bytes)
     this.#bytes -= bytes
     if (this.#bytes < this.#highWater && this.#request.isPaused()) this.#request.resume()

@@ -45,7 +45,9 @@ export class Intake {
     changed?.()
   }
 
-  #settle(exit: Exit.Exit<{ readonly accepted: number; readonly duplicates: number }, PublishError.PublishError>): void {
+  #settle(
+    exit: Exit.Exit<{ readonly accepted: number; readonly duplicates: number }, PublishError.PublishError>
+  ): void {
     this.#inFlight--
     if (Exit.isSuccess(exit)) {
       this.accepted += exit.value.accepted
@@ -79,7 +81,9 @@ export class Intake {
         }).pipe(
           Effect.onExit((exit) => Effect.sync(() => this.#settle(exit))),
           Effect.forkIn(this.#scope, { startImmediately: true }),
-          Effect.andThen((fiber) => accepted ? Effect.void : this.#wait(() => accepted || fiber.pollUnsafe() !== undefined))
+          Effect.andThen((fiber) =>
+            accepted ? Effect.void : this.#wait(() => accepted || fiber.pollUnsafe() !== undefined)
+          )
         )
       })
     )
@@ -93,4 +97,3 @@ export class Intake {
     })
   }
 }
-

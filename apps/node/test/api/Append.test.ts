@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber } from "effect"
 import { rawConnection, startNode, until } from "../support/TestNode.ts"
 
-const payloads = (body: { readonly events: ReadonlyArray<{ readonly raw: unknown }> }) => body.events.map((event) => event.raw)
+const payloads = (body: { readonly events: ReadonlyArray<{ readonly raw: unknown }> }) =>
+  body.events.map((event) => event.raw)
 
 describe("POST /v1/events", () => {
   it.live("stores an object, byte for byte", () =>
@@ -16,7 +17,13 @@ describe("POST /v1/events", () => {
         body: text
       })
       assert.strictEqual(status, 200)
-      assert.deepStrictEqual(body, { accepted: 1, duplicates: 0, durable: 1, rejected: { total: 0, lines: [] }, last_sequence: null })
+      assert.deepStrictEqual(body, {
+        accepted: 1,
+        duplicates: 0,
+        durable: 1,
+        rejected: { total: 0, lines: [] },
+        last_sequence: null
+      })
       const read = yield* node.call("/v1/events")
       assert.include(yield* Effect.promise(() => read.text()), `"raw":${text},`)
     }))
@@ -71,7 +78,11 @@ describe("POST /v1/events", () => {
         Buffer.from([0xff]),
         Buffer.from(`"\n${"[".repeat(17)}${"]".repeat(17)}\n"${"x".repeat(2000)}"\n{"__proto__":1}\n`)
       ])
-      const answer = yield* node.json("/v1/events", { method: "POST", headers: { "content-type": "application/x-ndjson" }, body })
+      const answer = yield* node.json("/v1/events", {
+        method: "POST",
+        headers: { "content-type": "application/x-ndjson" },
+        body
+      })
       assert.strictEqual(answer.body.accepted, 2)
       assert.deepStrictEqual(answer.body.rejected.lines.map(({ line, reason }: any) => [line, reason]), [
         [2, "invalidUtf8"],
@@ -87,9 +98,15 @@ describe("POST /v1/events", () => {
       assert.strictEqual(first.body.accepted, 3)
       assert.strictEqual(first.body.last_sequence, 3)
       const again = yield* node.append("2\n3\n4\n", "?producer=p&sequence=2")
-      assert.deepStrictEqual([again.body.accepted, again.body.duplicates, again.body.durable, again.body.last_sequence], [1, 2, 3, 4])
+      assert.deepStrictEqual(
+        [again.body.accepted, again.body.duplicates, again.body.durable, again.body.last_sequence],
+        [1, 2, 3, 4]
+      )
       assert.deepStrictEqual((yield* node.json("/v1/producers/p")).body, { name: "p", last_sequence: 4 })
-      assert.deepStrictEqual((yield* node.json("/v1/producers/unknown%2Fname")).body, { name: "unknown/name", last_sequence: 0 })
+      assert.deepStrictEqual((yield* node.json("/v1/producers/unknown%2Fname")).body, {
+        name: "unknown/name",
+        last_sequence: 0
+      })
       const gap = yield* node.append("9\n", "?producer=p&sequence=9")
       assert.strictEqual(gap.status, 409)
       assert.deepStrictEqual([gap.body.code, gap.body.resume_from], ["E_SEQUENCE", 5])
@@ -110,7 +127,12 @@ describe("POST /v1/events", () => {
   it.live("refuses other media types, with what to send instead", () =>
     Effect.gen(function*() {
       const node = yield* startNode()
-      for (const headers of [{ "content-type": "text/plain" }, { "content-type": "application/x-ndjson", "content-encoding": "gzip" }]) {
+      for (
+        const headers of [{ "content-type": "text/plain" }, {
+          "content-type": "application/x-ndjson",
+          "content-encoding": "gzip"
+        }]
+      ) {
         const { body, status } = yield* node.json("/v1/events", { method: "POST", headers, body: "1\n" })
         assert.deepStrictEqual([status, body.code], [415, "E_MEDIA_TYPE"])
       }
@@ -139,7 +161,15 @@ describe("POST /v1/events", () => {
   it.live("wants producer and sequence together, and a sequence from 1", () =>
     Effect.gen(function*() {
       const node = yield* startNode()
-      for (const query of ["?producer=p", "?sequence=1", "?producer=p&sequence=0", "?producer=p&sequence=x", "?producer=&sequence=1"]) {
+      for (
+        const query of [
+          "?producer=p",
+          "?sequence=1",
+          "?producer=p&sequence=0",
+          "?producer=p&sequence=x",
+          "?producer=&sequence=1"
+        ]
+      ) {
         const { body, status } = yield* node.append("1\n", query)
         assert.deepStrictEqual([status, body.code], [400, "E_REQUEST"], query)
       }
@@ -171,7 +201,10 @@ describe("POST /v1/events", () => {
       const stored = Effect.map(node.json("/v1/events"), ({ body }) => payloads(body))
       yield* until(() => Effect.runPromise(Effect.map(stored, (found) => found.length === 2)), "two lines stored")
       socket.destroy()
-      yield* until(() => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.bus.pending === 0)), "settled")
+      yield* until(
+        () => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.bus.pending === 0)),
+        "settled"
+      )
       assert.sameMembers(yield* stored as Effect.Effect<Array<unknown>>, [11, 22])
     }))
 
@@ -194,7 +227,8 @@ describe("POST /v1/events", () => {
       const node = yield* startNode({
         bus: { shards: 1 },
         script: {
-          onAppend: () => full ? Effect.fail(Adapter.adapterError("scripted", "Full", "database or disk is full")) : Effect.void
+          onAppend: () =>
+            full ? Effect.fail(Adapter.adapterError("scripted", "Full", "database or disk is full")) : Effect.void
         }
       })
       assert.strictEqual((yield* node.append("1\n2\n", "?producer=p&sequence=1")).status, 200)

@@ -24,7 +24,15 @@ describe("access", () => {
   it.live("wants the token everywhere but at the probes", () =>
     Effect.gen(function*() {
       const node = yield* startNode()
-      for (const authorization of ["", "Bearer ", "Bearer wrong", `Basic ${btoa(`x:${node.token}`)}`, `Bearer ${node.token}x`]) {
+      for (
+        const authorization of [
+          "",
+          "Bearer ",
+          "Bearer wrong",
+          `Basic ${btoa(`x:${node.token}`)}`,
+          `Bearer ${node.token}x`
+        ]
+      ) {
         for (const [method, path] of routes) {
           const response = yield* Effect.promise(() =>
             fetch(node.url + path, { method, headers: authorization === "" ? {} : { authorization } })
@@ -70,10 +78,27 @@ describe("access", () => {
         yield* until(() => received().includes("\r\n\r\n"), "an answer")
         return Number(received().slice(9, 12))
       })
-      for (const host of ["127.0.0.1", `127.0.0.1:${node.port}`, "localhost:80", "[::1]:7700", "10.1.2.3", "bus.example:7700"]) {
+      for (
+        const host of [
+          "127.0.0.1",
+          `127.0.0.1:${node.port}`,
+          "localhost:80",
+          "[::1]:7700",
+          "10.1.2.3",
+          "bus.example:7700"
+        ]
+      ) {
         assert.strictEqual(yield* ask(host), 200, host)
       }
-      for (const host of ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "user@127.0.0.1@evil.example"]) {
+      for (
+        const host of [
+          "evil.example",
+          "127.0.0.1.evil.example",
+          "localhost.evil.example",
+          "a b",
+          "user@127.0.0.1@evil.example"
+        ]
+      ) {
         assert.include([400, 421], yield* ask(host), host)
       }
       assert.strictEqual(yield* ask(""), 400)
@@ -82,7 +107,12 @@ describe("access", () => {
   it.live("names unknown routes and methods as problems", () =>
     Effect.gen(function*() {
       const node = yield* startNode()
-      for (const [method, path] of [["GET", "/"], ["DELETE", "/v1/events"], ["GET", "/v1/events/1"], ["GET", "/../token"]] as const) {
+      for (
+        const [method, path] of [["GET", "/"], ["DELETE", "/v1/events"], ["GET", "/v1/events/1"], [
+          "GET",
+          "/../token"
+        ]] as const
+      ) {
         assert.deepInclude(yield* problem(yield* node.call(path, { method })), { status: 404, code: "E_ROUTE" })
       }
     }))

@@ -3,7 +3,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { startNode, type TestNode } from "../support/TestNode.ts"
 
-const lines = (count: number): string => Array.from({ length: count }, (_, i) => `{"i":${i},"odd":${i % 2 === 1}}\n`).join("")
+const lines = (count: number): string =>
+  Array.from({ length: count }, (_, i) => `{"i":${i},"odd":${i % 2 === 1}}\n`).join("")
 
 const pages = Effect.fnUntraced(function*(node: TestNode, query: string) {
   const found: Array<number> = []
@@ -64,7 +65,11 @@ describe("GET /v1/events", () => {
   it.live("answers line by line when asked to", () =>
     Effect.gen(function*() {
       const node = yield* startNode({ bus: { shards: 1 } })
-      yield* node.json("/v1/events", { method: "POST", headers: { "content-type": "application/json" }, body: "{\n  \"a\": 1\n}" })
+      yield* node.json("/v1/events", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: "{\n  \"a\": 1\n}"
+      })
       yield* node.append("2\n")
       const response = yield* node.call("/v1/events", { headers: { accept: "application/x-ndjson" } })
       assert.strictEqual(response.headers.get("content-type"), "application/x-ndjson")

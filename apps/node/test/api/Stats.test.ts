@@ -77,7 +77,17 @@ describe("GET /openapi.json", () => {
       ])
       const append = body.paths["/v1/events"].post
       assert.sameMembers(Object.keys(append.requestBody.content), ["application/json", "application/x-ndjson"])
-      assert.includeMembers(Object.keys(append.responses), ["200", "400", "401", "408", "409", "413", "415", "503", "507"])
+      assert.includeMembers(Object.keys(append.responses), [
+        "200",
+        "400",
+        "401",
+        "408",
+        "409",
+        "413",
+        "415",
+        "503",
+        "507"
+      ])
       assert.property(append.responses["400"].content, "application/problem+json")
       assert.isNotEmpty(append.security)
       assert.isEmpty(body.paths["/livez"].get.security)

@@ -9,16 +9,23 @@ interface Reader {
   readonly ended: () => boolean
 }
 
-const follow = (node: TestNode, query: string, headers: Record<string, string> = {}): Effect.Effect<Reader, never, Scope.Scope> =>
+const follow = (
+  node: TestNode,
+  query: string,
+  headers: Record<string, string> = {}
+): Effect.Effect<Reader, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const abort = yield* Effect.acquireRelease(Effect.sync(() => new AbortController()), (controller) => Effect.sync(() => controller.abort()))
+    const abort = yield* Effect.acquireRelease(Effect.sync(() => new AbortController()), (controller) =>
+      Effect.sync(() => controller.abort()))
     const response = yield* node.call(`/v1/tail${query}`, { headers, signal: abort.signal })
     let text = ""
     let ended = false
     const decoder = new TextDecoder()
     void (async () => {
       try {
-        for await (const chunk of response.body!) text += decoder.decode(chunk, { stream: true })
+        for await (const chunk of response.body!) {
+          text += decoder.decode(chunk, { stream: true })
+        }
       } catch {
         // The test has seen enough.
       }
@@ -26,7 +33,8 @@ const follow = (node: TestNode, query: string, headers: Record<string, string> =
     })()
     return {
       status: response.status,
-      text: () => text,
+      text: () =>
+        text,
       events: () =>
         text.split("\n\n").flatMap((frame) => {
           const id = /^id: (.*)$/m.exec(frame)?.[1]
@@ -62,7 +70,10 @@ describe("GET /v1/tail", () => {
       yield* until(() => live.text().includes("live ones"), "it is there")
       yield* Effect.sleep("50 millis")
       yield* node.append("4\n")
-      yield* until(() => live.events().length > 0 && behind.events().length === 2 && resumed.events().length === 2, "the fourth")
+      yield* until(
+        () => live.events().length > 0 && behind.events().length === 2 && resumed.events().length === 2,
+        "the fourth"
+      )
       assert.deepStrictEqual(live.events().map((event) => event.raw), [4])
       assert.deepStrictEqual(behind.events().map((event) => event.raw), [3, 4])
       assert.deepStrictEqual(resumed.events().map((event) => event.raw), [3, 4])
@@ -103,7 +114,11 @@ describe("GET /v1/tail", () => {
     Effect.gen(function*() {
       const node = yield* startNode()
       const reader = yield* follow(node, "")
-      yield* node.json("/v1/events", { method: "POST", headers: { "content-type": "application/json" }, body: "{\n  \"a\": 1.0\n}" })
+      yield* node.json("/v1/events", {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: "{\n  \"a\": 1.0\n}"
+      })
       yield* until(() => reader.events().length === 1, "it")
       assert.include(reader.text(), "data:   \"a\": 1.0\n")
     }))
@@ -121,7 +136,10 @@ describe("GET /v1/tail", () => {
       for (const query of ["?from=nowhere", "?from=end&shards=99999", "?filter=%3D"]) {
         assert.strictEqual((yield* node.json(`/v1/tail${query}`)).status, 400, query)
       }
-      assert.strictEqual((yield* node.json("/v1/tail", { headers: { "last-event-id": "forged" } })).body.code, "E_CURSOR")
+      assert.strictEqual(
+        (yield* node.json("/v1/tail", { headers: { "last-event-id": "forged" } })).body.code,
+        "E_CURSOR"
+      )
     }))
 
   it.live("has a place for so many readers, and frees it when one goes", () =>
@@ -146,8 +164,14 @@ describe("GET /v1/tail", () => {
       const { closed, socket } = yield* rawConnection(node.port)
       socket.write(`GET /v1/tail HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer ${node.token}\r\n\r\n`)
       socket.pause()
-      yield* until(() => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.tails === 1)), "it is there")
-      yield* until(() => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.tails === 0)), "it was cut")
+      yield* until(
+        () => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.tails === 1)),
+        "it is there"
+      )
+      yield* until(
+        () => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.tails === 0)),
+        "it was cut"
+      )
       socket.resume()
       yield* closed
     }))

@@ -18,7 +18,9 @@ const failure = (body: string | Uint8Array) => {
 
 describe("jsonSpans", () => {
   it("takes a value as it is spelled", () => {
-    assert.deepStrictEqual(spans(" {\"n\": 1.0e3, \"big\": 12345678901234567890}\n"), ["{\"n\": 1.0e3, \"big\": 12345678901234567890}"])
+    assert.deepStrictEqual(spans(" {\"n\": 1.0e3, \"big\": 12345678901234567890}\n"), [
+      "{\"n\": 1.0e3, \"big\": 12345678901234567890}"
+    ])
     assert.deepStrictEqual(spans("42"), ["42"])
     assert.deepStrictEqual(spans("\"[1,2]\""), ["\"[1,2]\""])
   })
@@ -27,7 +29,12 @@ describe("jsonSpans", () => {
     assert.deepStrictEqual(spans("[]"), [])
     assert.deepStrictEqual(spans("[ ]"), [])
     assert.deepStrictEqual(spans("[1]"), ["1"])
-    assert.deepStrictEqual(spans(" [ {\"a\":[1,2]} , [3, [4]],\n\"]\\\",[\" , null ] "), ["{\"a\":[1,2]}", "[3, [4]]", "\"]\\\",[\"", "null"])
+    assert.deepStrictEqual(spans(" [ {\"a\":[1,2]} , [3, [4]],\n\"]\\\",[\" , null ] "), [
+      "{\"a\":[1,2]}",
+      "[3, [4]]",
+      "\"]\\\",[\"",
+      "null"
+    ])
   })
 
   it("refuses what is no JSON without quoting it", () => {

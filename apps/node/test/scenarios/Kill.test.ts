@@ -28,12 +28,17 @@ const sendSome = Effect.fnUntraced(function*(node: TestNode, sender: Sender, cou
   const body = sender.lines.slice(from, from + count).map((line) => `${line}\n`).join("")
   const answer = yield* Effect.exit(
     Effect.tryPromise(async (signal) => {
-      const response = await fetch(`${node.url}/v1/events?producer=${sender.producer}&sequence=${from + 1}&key=${sender.key}&channel=${sender.key}`, {
-        method: "POST",
-        signal,
-        headers: { authorization: `Bearer ${node.token}`, "content-type": "application/x-ndjson" },
-        body
-      })
+      const response = await fetch(
+        `${node.url}/v1/events?producer=${sender.producer}&sequence=${
+          from + 1
+        }&key=${sender.key}&channel=${sender.key}`,
+        {
+          method: "POST",
+          signal,
+          headers: { authorization: `Bearer ${node.token}`, "content-type": "application/x-ndjson" },
+          body
+        }
+      )
       return { status: response.status, body: await response.json() as any }
     })
   )
@@ -49,7 +54,9 @@ const readAll = Effect.fnUntraced(function*(node: TestNode) {
   let cursor: string | null = null
   while (true) {
     const at: string = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`
-    const response: Response = yield* node.call(`/v1/events?limit=10000${at}`, { headers: { accept: "application/x-ndjson" } })
+    const response: Response = yield* node.call(`/v1/events?limit=10000${at}`, {
+      headers: { accept: "application/x-ndjson" }
+    })
     assert.strictEqual(response.status, 200)
     const text = yield* Effect.promise(() => response.text())
     for (const line of text.split("\n")) {

@@ -86,30 +86,34 @@ describe("signals", () => {
       assert.deepStrictEqual([code, stderr], [0, ""])
     }))
 
-  it.live("an ingest that is interrupted says so by its exit code, and goes on where it was", () =>
-    Effect.gen(function*() {
-      const dir = yield* scratch
-      const node = yield* startChild(join(dir, "state"))
-      const file = join(dir, "lines.ndjson")
-      const count = 400_000
-      writeFileSync(file, Array.from({ length: count }, (_, i) => `{"i":${i},"text":"${"x".repeat(40)}"}\n`).join(""))
-      const first = yield* spawnPerigee(["ingest", file, "--state", node.dir, "--json"])
-      yield* until(
-        () => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.bus.dispatched > 0)),
-        "some of it is stored"
-      )
-      first.process.kill("SIGINT")
-      const interrupted = yield* first.ended
-      const whole = interrupted.code === 0
-      assert.include([0, 130], interrupted.code)
-      const second = yield* perigee(["ingest", file, "--state", node.dir, "--json"])
-      assert.strictEqual(second.code, 0, second.stderr)
-      const summary = JSON.parse(second.stdout)
-      assert.strictEqual(summary.durable, count)
-      if (!whole) assert.isAbove(summary.resumed_behind + summary.duplicates, 0)
-      const { body } = yield* node.json("/v1/stats")
-      assert.strictEqual(body.bus.dispatched, count)
-    }), 60_000)
+  it.live(
+    "an ingest that is interrupted says so by its exit code, and goes on where it was",
+    () =>
+      Effect.gen(function*() {
+        const dir = yield* scratch
+        const node = yield* startChild(join(dir, "state"))
+        const file = join(dir, "lines.ndjson")
+        const count = 400_000
+        writeFileSync(file, Array.from({ length: count }, (_, i) => `{"i":${i},"text":"${"x".repeat(40)}"}\n`).join(""))
+        const first = yield* spawnPerigee(["ingest", file, "--state", node.dir, "--json"])
+        yield* until(
+          () => Effect.runPromise(Effect.map(node.json("/v1/stats"), ({ body }) => body.bus.dispatched > 0)),
+          "some of it is stored"
+        )
+        first.process.kill("SIGINT")
+        const interrupted = yield* first.ended
+        const whole = interrupted.code === 0
+        assert.include([0, 130], interrupted.code)
+        const second = yield* perigee(["ingest", file, "--state", node.dir, "--json"])
+        assert.strictEqual(second.code, 0, second.stderr)
+        const summary = JSON.parse(second.stdout)
+        assert.strictEqual(summary.durable, count)
+        if (!whole) assert.isAbove(summary.resumed_behind + summary.duplicates, 0)
+        const { body } = yield* node.json("/v1/stats")
+        assert.strictEqual(body.bus.dispatched, count)
+      }),
+    60_000
+  )
 
   it.live("a reader that has seen enough ends a query without an error", () =>
     Effect.gen(function*() {

@@ -7,7 +7,8 @@ import { perigee, spawnPerigee, startChild } from "../support/ChildNode.ts"
 import { canMount, remount, tmpfs } from "../support/mounts.ts"
 import { scratch, until } from "../support/TestNode.ts"
 
-const start = (dir: string, ...args: ReadonlyArray<string>) => perigee(["start", "--json", "--port", "0", "--state", dir, ...args])
+const start = (dir: string, ...args: ReadonlyArray<string>) =>
+  perigee(["start", "--json", "--port", "0", "--state", dir, ...args])
 
 describe("perigee start", () => {
   it.live("makes its directory, and finds it again with what was in it", () =>
@@ -117,37 +118,44 @@ describe("perigee start", () => {
       assert.include(known.stderr, "[E_STATE_READ_ONLY]")
     }))
 
-  it.live.skipIf(!canMount)("says when the disk is full, keeps what it answered for, and goes on when there is room again", () =>
-    Effect.gen(function*() {
-      const dir = yield* tmpfs(6 * 1024)
-      const node = yield* startChild(dir, ["--shards", "1"])
-      const line = (i: number) => `{"i":${i},"text":"${"x".repeat(1000)}"}\n`
-      let stored = 0
-      let refusal: any
-      while (refusal === undefined && stored < 20_000) {
+  it.live.skipIf(!canMount)(
+    "says when the disk is full, keeps what it answered for, and goes on when there is room again",
+    () =>
+      Effect.gen(function*() {
+        const dir = yield* tmpfs(6 * 1024)
+        const node = yield* startChild(dir, ["--shards", "1"])
+        const line = (i: number) => `{"i":${i},"text":"${"x".repeat(1000)}"}\n`
+        let stored = 0
+        let refusal: any
+        while (refusal === undefined && stored < 20_000) {
+          const lines = Array.from({ length: 200 }, (_, i) => line(stored + i)).join("")
+          const { body, status } = yield* node.append(lines, `?producer=p&sequence=${stored + 1}&key=k`)
+          if (status === 200) stored += body.durable
+          else refusal = { status, ...body }
+        }
+        assert.deepInclude(refusal, { status: 507, code: "E_STORE_FULL" })
+        yield* remount(dir, "size=64m")
         const lines = Array.from({ length: 200 }, (_, i) => line(stored + i)).join("")
-        const { body, status } = yield* node.append(lines, `?producer=p&sequence=${stored + 1}&key=k`)
-        if (status === 200) stored += body.durable
-        else refusal = { status, ...body }
-      }
-      assert.deepInclude(refusal, { status: 507, code: "E_STORE_FULL" })
-      yield* remount(dir, "size=64m")
-      const lines = Array.from({ length: 200 }, (_, i) => line(stored + i)).join("")
-      yield* until(
-        () => Effect.runPromise(Effect.map(node.append(lines, `?producer=p&sequence=${stored + 1}&key=k`), ({ status }) => status === 200)),
-        "there is room again",
-        20_000
-      )
-      const found: Array<number> = []
-      let cursor = ""
-      while (true) {
-        const { body } = yield* node.json(`/v1/events?limit=10000${cursor}`)
-        found.push(...body.events.map((event: any) => event.raw.i))
-        if (!body.has_more) break
-        cursor = `&cursor=${encodeURIComponent(body.next_cursor)}`
-      }
-      assert.deepStrictEqual(found, Array.from({ length: stored + 200 }, (_, i) => i))
-    }), 60_000)
+        yield* until(
+          () =>
+            Effect.runPromise(
+              Effect.map(node.append(lines, `?producer=p&sequence=${stored + 1}&key=k`), ({ status }) => status === 200)
+            ),
+          "there is room again",
+          20_000
+        )
+        const found: Array<number> = []
+        let cursor = ""
+        while (true) {
+          const { body } = yield* node.json(`/v1/events?limit=10000${cursor}`)
+          found.push(...body.events.map((event: any) => event.raw.i))
+          if (!body.has_more) break
+          cursor = `&cursor=${encodeURIComponent(body.next_cursor)}`
+        }
+        assert.deepStrictEqual(found, Array.from({ length: stored + 200 }, (_, i) => i))
+      }),
+    60_000
+  )
 
   it.live("says that a port is taken, or takes the next one when nobody asked for it", () =>
     Effect.gen(function*() {

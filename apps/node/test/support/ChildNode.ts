@@ -29,7 +29,10 @@ export interface RunOptions {
 }
 
 /** Runs `perigee …` as a user would, from the sources. It is killed when the scope ends, if it still runs. */
-export const spawnPerigee = (args: ReadonlyArray<string>, options: RunOptions = {}): Effect.Effect<Running, never, Scope.Scope> =>
+export const spawnPerigee = (
+  args: ReadonlyArray<string>,
+  options: RunOptions = {}
+): Effect.Effect<Running, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const child = spawn(process.execPath, [...nodeArguments, ...args], {
@@ -69,20 +72,29 @@ export interface ChildNode extends TestNode {
 }
 
 /** Starts a real node and waits until it serves; fails with what it said when it ends instead. */
-export const startChild = Effect.fnUntraced(function*(dir: string, args: ReadonlyArray<string> = [], options: RunOptions = {}) {
-  const child = yield* spawnPerigee(["start", "--json", ...args.includes("--port") ? [] : ["--port", "0"], "--state", dir, ...args], options)
-  const line = yield* Effect.promise(() =>
-    new Promise<string>((resolve, reject) => {
-      let text = ""
-      child.process.stdout!.on("data", (chunk: Buffer) => {
-        text += chunk.toString()
-        const end = text.indexOf("\n")
-        if (end !== -1) resolve(text.slice(0, end))
+export const startChild = Effect.fnUntraced(
+  function*(dir: string, args: ReadonlyArray<string> = [], options: RunOptions = {}) {
+    const child = yield* spawnPerigee([
+      "start",
+      "--json",
+      ...args.includes("--port") ? [] : ["--port", "0"],
+      "--state",
+      dir,
+      ...args
+    ], options)
+    const line = yield* Effect.promise(() =>
+      new Promise<string>((resolve, reject) => {
+        let text = ""
+        child.process.stdout!.on("data", (chunk: Buffer) => {
+          text += chunk.toString()
+          const end = text.indexOf("\n")
+          if (end !== -1) resolve(text.slice(0, end))
+        })
+        child.process.once("close", (code) => reject(new Error(`the node ended with ${code}: ${child.stderr()}`)))
       })
-      child.process.once("close", (code) => reject(new Error(`the node ended with ${code}: ${child.stderr()}`)))
-    })
-  )
-  const { url } = JSON.parse(line) as { readonly url: string }
-  const token = readFileSync(join(dir, "token"), "utf8").trim()
-  return { ...makeTestNode(url, dir, token), child } satisfies ChildNode
-})
+    )
+    const { url } = JSON.parse(line) as { readonly url: string }
+    const token = readFileSync(join(dir, "token"), "utf8").trim()
+    return { ...makeTestNode(url, dir, token), child } satisfies ChildNode
+  }
+)

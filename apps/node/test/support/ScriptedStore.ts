@@ -44,7 +44,8 @@ export const scriptedStore = (
       durability: "fsync",
       storeId: "scripted-store",
       lastInsertionTs: BigInt(0),
-      append: (batch) => Effect.andThen(Effect.suspend(() => script.onAppend?.(batch) ?? Effect.void), Effect.sync(() => store(batch))),
+      append: (batch) =>
+        Effect.andThen(Effect.suspend(() => script.onAppend?.(batch) ?? Effect.void), Effect.sync(() => store(batch))),
       flush: Effect.void,
       poll: (shard, after, limit) =>
         Effect.andThen(

@@ -38,7 +38,16 @@ export const startNode = Effect.fnUntraced(function*(options: {
   const dir = options.node?.stateDir ?? (yield* scratch)
   const context = yield* Layer.build(
     layerWith(
-      { host: "127.0.0.1", port: 0, portMayMove: false, stateDir: dir, shards: 2, tls: undefined, allowedHosts: [], ...options.node },
+      {
+        host: "127.0.0.1",
+        port: 0,
+        portMayMove: false,
+        stateDir: dir,
+        shards: 2,
+        tls: undefined,
+        allowedHosts: [],
+        ...options.node
+      },
       scriptedStore(options.script, options.bus),
       options.limits
     ).pipe(Layer.provideMerge(silent))
@@ -53,7 +62,11 @@ export const startNode = Effect.fnUntraced(function*(options: {
 export const makeTestNode = (url: string, dir: string, token: string): TestNode => {
   const call: TestNode["call"] = (path, init = {}) =>
     Effect.promise((signal) =>
-      fetch(url + path, { signal, ...init, headers: { authorization: `Bearer ${token}`, ...init.headers as Record<string, string> } })
+      fetch(url + path, {
+        signal,
+        ...init,
+        headers: { authorization: `Bearer ${token}`, ...init.headers as Record<string, string> }
+      })
     )
   const json: TestNode["json"] = (path, init) =>
     Effect.flatMap(call(path, init), (response) =>
@@ -76,7 +89,9 @@ export const makeTestNode = (url: string, dir: string, token: string): TestNode 
 /** A connection of bare bytes, for what no client would send. */
 export const rawConnection = (port: number) =>
   Effect.acquireRelease(
-    Effect.callback<{ readonly socket: Net.Socket; readonly received: () => string; readonly closed: Effect.Effect<void> }>((resume) => {
+    Effect.callback<
+      { readonly socket: Net.Socket; readonly received: () => string; readonly closed: Effect.Effect<void> }
+    >((resume) => {
       const socket = Net.connect(port, "127.0.0.1")
       let text = ""
       const closed = new Promise<void>((done) => socket.once("close", () => done()))
@@ -84,13 +99,19 @@ export const rawConnection = (port: number) =>
       socket.on("data", (chunk) => {
         text += chunk.toString("latin1")
       })
-      socket.once("connect", () => resume(Effect.succeed({ socket, received: () => text, closed: Effect.promise(() => closed) })))
+      socket.once("connect", () =>
+        resume(Effect.succeed({ socket, received: () => text, closed: Effect.promise(() => closed) })))
     }),
-    ({ socket }) => Effect.sync(() => socket.destroy())
+    ({ socket }) =>
+      Effect.sync(() => socket.destroy())
   )
 
 /** Waits until something on the other side of a socket has happened. */
-export const until = (condition: () => boolean | Promise<boolean>, what: string, millis = 10_000): Effect.Effect<void> =>
+export const until = (
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  millis = 10_000
+): Effect.Effect<void> =>
   Effect.promise(async () => {
     const deadline = Date.now() + millis
     while (!(await condition())) {
