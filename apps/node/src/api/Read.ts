@@ -1,7 +1,7 @@
 /**
  * `GET /v1/events`: pages of stored events.
  */
-import { type Event, type EventBus, type Poll } from "@perigee/bus"
+import type { Event, EventBus, Poll } from "@perigee/bus"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { LimitValues } from "../Config.ts"

@@ -68,6 +68,9 @@ const forgettingIdentity = (adapter: Opened): Partial<Opened> => {
 }
 
 /** For each law, an adapter that breaks it. */
+let saved: ReadonlyArray<ProducerMark> = []
+let asked = 0
+
 const broken: Record<string, Subject> = {
   "append keeps bytes, time, channel and order of events": flawed((adapter) => ({
     append: (batch) => adapter.append({ ...batch, channels: batch.channels.map(() => "x") })
@@ -172,6 +175,30 @@ const broken: Record<string, Subject> = {
     return {
       append: (batch) => Effect.andThen(Effect.sync(() => (last = batch.marks)), adapter.append(batch)),
       producerMarks: () => Effect.sync(() => last)
+    }
+  }),
+  "producer marks can be saved by themselves, and do not go back then either": flawed((adapter) => ({
+    saveMarks: (marks) =>
+      Effect.suspend(() => {
+        saved = marks
+        return adapter.saveMarks(marks)
+      }),
+    producerMarks: (producer) =>
+      Effect.map(
+        adapter.producerMarks(producer),
+        (stored) => stored.map((mark) => saved.find(({ shards }) => shards === mark.shards) ?? mark)
+      )
+  })),
+  "the marks of a batch that was given up on are in the answer, or will never be": flawed((adapter) => {
+    // Answers from what was there before the batches that are under way.
+    let before: ReadonlyArray<ProducerMark> = []
+    return {
+      append: (batch) =>
+        Effect.andThen(Effect.map(adapter.producerMarks("p"), (marks) => void (before = marks)), adapter.append(batch))
+          .pipe(
+            Effect.uninterruptible
+          ),
+      producerMarks: (producer) => asked++ % 2 === 0 ? Effect.sync(() => before) : adapter.producerMarks(producer)
     }
   }),
   "an open adapter is healthy, and flushes": flawed(() => ({
