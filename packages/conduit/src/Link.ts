@@ -49,13 +49,18 @@ export interface Link {
   readonly description: string
   /** Longest payload in bytes that the transport takes in either direction. */
   readonly maxPayload: number
+  /**
+   * Whether the bytes given to `write` are no longer read once the peer has them, so that they may then be overwritten: a
+   * socket's are, those of a link that passes references are not.
+   */
+  readonly copies: boolean
   /** Whether `pause` stops the transport from delivering; a browser's WebSocket cannot. */
   readonly canPause: boolean
   /** Begins delivery. Called once; calling it again replaces the sink from the next payload on. */
   open(sink: LinkSink): void
   /**
-   * Sends the payloads in `bytes[start, end)`, each behind its u32 little-endian length. The bytes must not change
-   * afterwards. Never throws: a failure arrives at `closed`.
+   * Sends the payloads in `bytes[start, end)`, each behind its u32 little-endian length. The bytes do not change until the
+   * peer has them, or ever, as `copies` says. Never throws: a failure arrives at `closed`.
    *
    * @returns false when the transport wants no more for now; `writable` says when it does. What was given is accepted.
    */
@@ -172,6 +177,7 @@ export const fromHalves = Effect.fnUntraced(function*(
   return {
     description: halves.description,
     maxPayload: halves.maxPayload ?? 16_777_216,
+    copies: false,
     canPause: true,
     open(next) {
       sink = next

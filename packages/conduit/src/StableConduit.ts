@@ -218,7 +218,7 @@ export const fromEngine = (
     sendAll: (items) => Effect.asVoid(accept(items)),
     sendConfirmed: (item) => Effect.flatMap(accept([item]), confirmed),
     sendAllConfirmed: (items) => Effect.flatMap(accept(items), confirmed),
-    sendUnsafe: (item) => engine.refuse(item.length) === undefined && engine.trySend(item) >= 0,
+    sendUnsafe: (item) => engine.offer(item),
     take,
     takeNumbered,
     takeBatch,

@@ -16,6 +16,8 @@ export interface ReplayLimits {
 /** Slabs start small, so that an idle conduit is cheap, and double up to the size of one socket write. */
 const firstSlabBytes = 1024
 const lastSlabBytes = 65_536
+/** Free slabs that a busy buffer keeps for its next items, so that a stream of items allocates nothing. */
+const spareSlabs = 32
 /** Every frame is kept behind the u32 length prefix of the stream framing, ready to be written as it is. */
 const prefixBytes = 4
 
@@ -27,6 +29,8 @@ interface Slab {
   end: number
   /** Frames between `start` and `end`. */
   frames: number
+  /** Whether a link that is gone may still be reading the bytes, so that they must never be written again. */
+  shared: boolean
 }
 
 /**
@@ -62,7 +66,10 @@ export class ReplayBuffer {
   bytes = 0
   /** Highest value that `bytes` ever had. */
   highWater = 0
+  /** Whether slabs may be written again once the peer has everything in them: only when links do not keep what they get. */
+  recycles = false
   private slabs: Array<Slab> = []
+  private spare: Array<Slab> = []
   private cursorSlab = 0
   private cursorOffset = 0
 
@@ -105,11 +112,7 @@ export class ReplayBuffer {
     const frameBytes = Frame.headerSize(seq, ack) + item.length
     const total = prefixBytes + frameBytes
     let slab = this.slabs[this.slabs.length - 1]
-    if (slab === undefined || slab.bytes.length - slab.end < total) {
-      const size = slab === undefined ? firstSlabBytes : Math.min(lastSlabBytes, slab.bytes.length * 2)
-      slab = { bytes: new Uint8Array(Math.max(size, total)), start: 0, end: 0, frames: 0 }
-      this.slabs.push(slab)
-    }
+    if (slab === undefined || slab.bytes.length - slab.end < total) slab = this.grow(slab, total)
     const out = slab.bytes
     const at = slab.end
     out[at] = frameBytes
@@ -158,7 +161,12 @@ export class ReplayBuffer {
       if (dropped === this.slabs.length && this.slabs[dropped - 1]!.bytes.length - this.slabs[dropped - 1]!.end > 64) {
         dropped--
       }
-      this.slabs.splice(0, dropped)
+      const gone = this.slabs.splice(0, dropped)
+      if (this.recycles) {
+        for (const slab of gone) {
+          if (!slab.shared && slab.bytes.length === lastSlabBytes && this.spare.length < spareSlabs) this.spare.push(slab)
+        }
+      }
       this.cursorSlab -= dropped
       if (this.cursorSlab < 0) {
         this.cursorSlab = 0
@@ -172,6 +180,7 @@ export class ReplayBuffer {
 
   /** Releases the slab that an empty buffer still holds: for conduits that go idle by the thousand. */
   compact(): void {
+    this.spare = []
     if (this.frames === 0) {
       this.slabs = []
       this.cursorSlab = 0
@@ -181,6 +190,9 @@ export class ReplayBuffer {
 
   /** Sets the cursor to the oldest frame kept: a new link replays everything it is not told to skip. */
   rewind(): void {
+    // The link before may hold on to what it was given; nobody else will write there.
+    for (const slab of this.slabs) slab.shared = true
+    this.spare = []
     this.cursorSeq = this.firstSeq
     this.cursorSlab = 0
     this.cursorOffset = this.slabs[0]?.start ?? 0
@@ -225,6 +237,20 @@ export class ReplayBuffer {
         seq = Serial.next(seq)
       }
     }
+  }
+
+  private grow(last: Slab | undefined, total: number): Slab {
+    let slab = total <= lastSlabBytes ? this.spare.pop() : undefined
+    if (slab === undefined) {
+      const size = last === undefined ? firstSlabBytes : Math.min(lastSlabBytes, last.bytes.length * 2)
+      slab = { bytes: new Uint8Array(Math.max(size, total)), start: 0, end: 0, frames: 0, shared: false }
+    } else {
+      slab.start = 0
+      slab.end = 0
+      slab.frames = 0
+    }
+    this.slabs.push(slab)
+    return slab
   }
 
   private framesFrom(slab: Slab, offset: number): number {

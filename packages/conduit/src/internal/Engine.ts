@@ -2,6 +2,7 @@ import * as ConduitErrors from "../ConduitError.ts"
 import type { ConduitError } from "../ConduitError.ts"
 import { ConduitState, type Divergence, type Violation } from "../core/ConduitState.ts"
 import * as Control from "../core/Control.ts"
+import * as Frame from "../core/Frame.ts"
 import type { ClientHello, ServerHello } from "../core/Hello.ts"
 import type { ItemBatch } from "../core/ItemBatch.ts"
 import type { ReplayLimits } from "../core/ReplayBuffer.ts"
@@ -123,6 +124,7 @@ export class Engine {
       received: options.received
     })
     this.trimmedTo = this.state.buffer.firstSeq
+    this.itemLimit = Math.min(options.maxItemBytes, this.state.buffer.maxItemBytes)
     this.lastTrim = host.now()
     if (options.journal !== undefined) this.heldFrom = this.state.buffer.nextSeq
   }
@@ -170,6 +172,12 @@ export class Engine {
     this.links++
     this.state.extensions = agreed
     this.state.gapsAreFatal = this.options.gaps === "fail" || (this.options.gaps === "auto" && agreed)
+    this.state.buffer.recycles = link.copies
+    this.itemLimit = Math.min(
+      this.options.maxItemBytes,
+      this.state.buffer.maxItemBytes,
+      link.maxPayload - Frame.maxHeaderBytes
+    )
     this.blocked = false
     this.paused = false
     this.provenTold = false
@@ -243,7 +251,7 @@ export class Engine {
   refuse(bytes: number): ConduitError | undefined {
     if (this.terminal !== undefined) return this.terminal
     if (this.closing) return ConduitErrors.make({ _tag: "Closed" })
-    const limit = Math.min(this.options.maxItemBytes, this.state.buffer.maxItemBytes)
+    const limit = this.itemLimit
     return bytes > limit ? ConduitErrors.make({ _tag: "ItemTooLarge", bytes, limit }) : undefined
   }
 
@@ -252,6 +260,14 @@ export class Engine {
     const { buffer } = this.state
     if (this.senders.length > 0 || !buffer.fits(item.length)) return -1
     return this.append(item)
+  }
+
+  /** Numbers and stores an item now, or not at all; returns whether it did. */
+  offer(item: Uint8Array): boolean {
+    if (this.closing || this.senders.length > 0 || item.length > this.itemLimit) return false
+    if (!this.state.buffer.fits(item.length)) return false
+    this.append(item)
+    return true
   }
 
   /** Queues items behind every earlier sender; `done` gets the last number, or why it failed. Returns how to cancel. */
@@ -518,6 +534,9 @@ export class Engine {
     }
   }
   private trimmedTo: number
+  /** Longest item that the options, the window and the current link allow. */
+  private itemLimit: number
+  private seqAtTick = -1
 
   private wakeReaders(): void {
     const waiting = this.readers.splice(0)
@@ -570,6 +589,10 @@ export class Engine {
   tick(now: number): void {
     const link = this.link
     if (link === undefined || this.terminal !== undefined) return
+    // A conduit that has been idle for a tick gives its memory back.
+    const { nextSeq } = this.state.buffer
+    if (nextSeq === this.seqAtTick && this.state.buffer.frames === 0) this.state.buffer.compact()
+    this.seqAtTick = nextSeq
     const { keepalive, stallMillis } = this.options
     if (!this.state.extensions) {
       if (this.senders.length > 0 && now - this.lastTrim >= stallMillis) this.kick("window full, nothing confirmed")

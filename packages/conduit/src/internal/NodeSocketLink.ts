@@ -30,6 +30,7 @@ export const reusedRead = (): ReusedRead => ({ buffer: new Uint8Array(readBytes)
 export class NodeSocketLink implements Link {
   readonly description: string
   readonly maxPayload: number
+  readonly copies = true
   readonly canPause = true
   private readonly socket: Net.Socket
   private readonly decoder: StreamDecoder

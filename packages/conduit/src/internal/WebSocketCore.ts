@@ -43,6 +43,7 @@ export const services: Effect.Effect<Services> = Effect.gen(function*() {
 export class WebSocketCore implements Link {
   readonly description: string
   readonly maxPayload: number
+  readonly copies = true
   readonly canPause: boolean
   private readonly socket: WebSocketLike
   private readonly services: Services

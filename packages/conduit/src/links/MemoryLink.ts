@@ -32,6 +32,7 @@ interface Run {
 class MemoryEnd implements Link {
   readonly description: string
   readonly maxPayload: number
+  readonly copies = false
   readonly canPause = true
   peer: MemoryEnd | undefined
   private readonly capacity: number

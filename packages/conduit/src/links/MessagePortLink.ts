@@ -47,6 +47,7 @@ export const make = (
 class PortLink implements Link {
   readonly description: string
   readonly maxPayload: number
+  readonly copies = true
   readonly canPause = true
   private readonly port: PortLike
   private sink: LinkSink | undefined

@@ -133,6 +133,9 @@ class FaultyLink implements Link {
     return this.inner.maxPayload
   }
 
+  /** Delayed payloads are kept as they are. */
+  readonly copies = false
+
   get canPause(): boolean {
     return this.inner.canPause
   }

@@ -89,6 +89,7 @@ export const watch = (source: LinkSource, log: (line: string) => void): LinkSour
 export const watchLink = (link: Link, name: string, log: (line: string) => void): Link => ({
   description: link.description,
   maxPayload: link.maxPayload,
+  copies: link.copies,
   canPause: link.canPause,
   open: (sink) =>
     link.open({
