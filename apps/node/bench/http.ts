@@ -110,9 +110,9 @@ const once = async (bytes: number): Promise<Run> => {
     await figures(node)
     const times = Math.ceil(bytes / sample.length)
     const seen: Array<Figures> = []
-    let watching = true
+    const watching = new AbortController()
     const watch = (async () => {
-      while (watching) {
+      while (!watching.signal.aborted) {
         await new Promise((resolve) => setTimeout(resolve, 500))
         seen.push(await figures(node))
       }
@@ -120,7 +120,7 @@ const once = async (bytes: number): Promise<Run> => {
     const started = performance.now()
     const answer = await stream(node, times)
     const seconds = (performance.now() - started) / 1000
-    watching = false
+    watching.abort()
     await watch
     if (answer.durable !== times * 38_094) throw new Error(`sent ${times * 38_094} events, stored ${answer.durable}`)
     const half = Math.floor(seen.length / 2)

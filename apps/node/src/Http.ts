@@ -32,7 +32,7 @@ const serverOptions = {
 
 const maxConnections = 4096
 
-const loopback = (host: string): boolean => host === "localhost" || host === "::1" || /^127\./.test(host)
+const loopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.")
 
 /** Refuses to let the token travel in the clear beyond this machine unless somebody has said that it may. */
 export const checkExposure = (options: NodeOptions, insecure: boolean): Effect.Effect<void, Failure> =>

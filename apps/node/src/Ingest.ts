@@ -6,7 +6,7 @@
  */
 import { JsonLines } from "@perigee/bus"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import { type Client, isUnreachable, type Query, Refusal } from "./Client.ts"

@@ -60,7 +60,7 @@ export const layerWith = <E, R>(
     Layer.provideMerge(drainsBus),
     Layer.provideMerge(store),
     Layer.provideMerge(State.layer),
-    Layer.provideMerge([Limits.layerWith(limits), Lifecycle.layer, Layer.succeed(NodeConfig, options)])
+    Layer.provideMerge([Limits.layerWith(limits), Layer.succeed(NodeConfig, options)])
   )
 
 /** A node over the SQLite file of its state directory. */

@@ -7,8 +7,9 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { randomBytes } from "node:crypto"
+import { existsSync } from "node:fs"
 import * as Fs from "node:fs/promises"
-import { join, resolve } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { NodeConfig } from "./Config.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 
@@ -62,6 +63,18 @@ const cannot = (dir: string, cause: unknown): Failure => {
 const attempt = <A>(dir: string, run: () => Promise<A>): Effect.Effect<A, Failure> =>
   Effect.tryPromise({ try: run, catch: (cause) => cannot(dir, cause) })
 
+/** On a read-only file system, Node's recursive `mkdir` complains that the directory is missing; its nearest parent knows better. */
+const makeDirectory = async (dir: string): Promise<void> => {
+  try {
+    await Fs.mkdir(dir, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    let parent = dirname(dir)
+    while (parent !== dirname(parent) && !existsSync(parent)) parent = dirname(parent)
+    await Fs.access(parent, Fs.constants.W_OK)
+    throw cause
+  }
+}
+
 /** Written beside it and renamed, so that a reader sees the old file or the new one. */
 const replaceFile = async (path: string, content: string): Promise<void> => {
   const draft = `${path}.${process.pid}`
@@ -104,7 +117,7 @@ export class State extends Context.Service<State, {
       const tokenPath = join(dir, files.token)
       const nodePath = join(dir, files.node)
       const token = yield* attempt(dir, async () => {
-        await Fs.mkdir(dir, { recursive: true, mode: 0o700 })
+        await makeDirectory(dir)
         const known = await readToken(tokenPath)
         if (known !== undefined) return known
         const made = randomBytes(32).toString("base64url")

@@ -1,7 +1,7 @@
 /**
  * The bus of a node and the file that it stores into.
  */
-import { type Adapter, EventBus } from "@perigee/bus"
+import { type Adapter, EventBus, ProducerIdentity } from "@perigee/bus"
 import * as SqliteStore from "@perigee/bus/sqlite"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -14,7 +14,8 @@ import { State } from "./State.ts"
 const bus = Layer.unwrap(Effect.gen(function*() {
   const { shards } = yield* NodeConfig
   const { maxEventBytes } = yield* Limits
-  return EventBus.layer({ shards, maxEventBytes, atLeast: "fsync" })
+  const { identityPath } = yield* State
+  return EventBus.layer({ shards, maxEventBytes, atLeast: "fsync", identity: ProducerIdentity.file(identityPath) })
 }))
 
 const store = Layer.unwrap(Effect.map(State, ({ storePath }) => SqliteStore.layer({ path: storePath })))

@@ -15,6 +15,7 @@ import * as CliError from "effect/cli/CliError"
 import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Ingest from "./cli/Ingest.ts"
+import { interruption } from "./cli/Interruption.ts"
 import { tell } from "./cli/Output.ts"
 import * as Query from "./cli/Query.ts"
 import * as Start from "./cli/Start.ts"
@@ -68,26 +69,10 @@ const report = (cause: Cause.Cause<unknown>): Effect.Effect<never, Failure> => {
   return Effect.andThen(tell(failed.text + trace), Effect.fail(failed))
 }
 
-const signals = { SIGINT: exitCodes.interrupted, SIGTERM: exitCodes.terminated } as const
-let received: keyof typeof signals | undefined
-let receivedAt = 0
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signal, () => {
-    // A terminal signals the whole group and a supervisor may pass it on, so the same Ctrl-C can come twice; a second one means it.
-    if (received !== undefined && performance.now() - receivedAt > 1000) process.exit(signals[signal])
-    received ??= signal
-    receivedAt = performance.now()
-  })
-}
-
-/** A node that was asked to stop and did so has done what it was asked. */
-const teardown: Runtime.Teardown = (exit, onExit) => {
-  if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) {
-    const isNode = process.argv[2] === "start"
-    return onExit(isNode ? Number(process.exitCode ?? exitCodes.ok) : signals[received ?? "SIGINT"])
-  }
-  Runtime.defaultTeardown(exit, (code) => onExit(code === 0 ? Number(process.exitCode ?? 0) : code))
-}
+const teardown: Runtime.Teardown = (exit, onExit) =>
+  Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+    ? onExit(interruption.exitCode)
+    : Runtime.defaultTeardown(exit, onExit)
 
 Command.run(perigee, { version }).pipe(
   Effect.catchCause((cause: Cause.Cause<unknown>) => report(cause)),

@@ -20,6 +20,7 @@ const Hanging = Layer.succeed(
     poll: () => Effect.succeed({ events: [], nextId: null, hasMore: false }),
     tails: Effect.succeed(new Map()),
     producerMarks: () => Effect.succeed([]),
+    saveMarks: () => Effect.void,
     isHealthy: Effect.succeed(true)
   })
 )

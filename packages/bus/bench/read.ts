@@ -55,7 +55,7 @@ export const read = async (): Promise<ReadonlyArray<Row>> => {
       const started = performance.now()
       await run(
         bus.subscribe({ chunkSize: 10_000 }).pipe(
-          Stream.takeUntil(() => seen === EVENTS - 1),
+          Stream.take(EVENTS),
           Stream.runForEachArray((events) =>
             Effect.sync(() => {
               seen += events.length

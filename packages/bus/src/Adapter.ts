@@ -123,8 +123,13 @@ export class Adapter extends Context.Service<Adapter, {
   readonly poll: (shard: number, after: string | null, limit: number) => Effect.Effect<ShardPage, AdapterError>
   /** Position of the last event of every shard that ever held one, whatever the bus's present shard count. */
   readonly tails: Effect.Effect<ReadonlyMap<number, string>, AdapterError>
-  /** What is stored of a named producer: its marks under every shard count it was used with. */
+  /**
+   * What is stored of a named producer: its marks under every shard count it was used with. Answers only after every `append` begun before,
+   * an interrupted one too, has taken effect or can no longer do so: what it says is the whole truth.
+   */
   readonly producerMarks: (producer: string) => Effect.Effect<ReadonlyArray<ProducerMark>, AdapterError>
+  /** Stores marks without events, as safe as `append` would. A mark never goes back. */
+  readonly saveMarks: (marks: ReadonlyArray<ProducerMark>) => Effect.Effect<void, AdapterError>
   readonly isHealthy: Effect.Effect<boolean>
 }>()("@perigee/bus/Adapter") {}
 

@@ -8,8 +8,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Scope from "effect/Scope"
-import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as Scope from "effect/Scope"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { Limits, type LimitValues } from "../Config.ts"
@@ -52,7 +52,7 @@ export class Append extends Context.Service<Append, {
         const summary = yield* type === "lines"
           ? appendLines(bus, limits, body, query)
           : appendJson(bus, limits, body, query)
-        return HttpServerResponse.jsonUnsafe(summary)
+        return HttpServerResponse.text(`${JSON.stringify(summary)}\n`, { contentType: "application/json" })
       }, (answer, request) => Effect.tapError(answer, () => leaveBody(request)))
       return Append.of({ handle })
     })

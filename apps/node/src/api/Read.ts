@@ -1,7 +1,7 @@
 /**
  * `GET /v1/events`: pages of stored events.
  */
-import { type Event, EventBus, type Poll } from "@perigee/bus"
+import type { Event, EventBus, Poll } from "@perigee/bus"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { LimitValues } from "../Config.ts"
@@ -70,7 +70,7 @@ const document = (page: Page): string =>
   },"has_more":${page.hasMore},` +
   `"unreadable":${page.unreadable},"failed_shards":${
     JSON.stringify(page.failedShards.map(({ error, shard }) => ({ shard, error: error.message })))
-  }}`
+  }}\n`
 
 /** Answers with one document, or with a line an event and the cursor in a header when `lines` are asked for. */
 export const read: (
@@ -89,7 +89,8 @@ export const read: (
     const page = yield* Effect.mapError(
       collect(bus, {
         ...selection,
-        cursor: query.cursor,
+        // Base64 has plus signs, and whoever forgets to encode one sends a space.
+        cursor: query.cursor?.replaceAll(" ", "+"),
         limit: Math.min(query.limit ?? 100, limits.maxPage),
         order: query.order === "insertion_ts" ? "insertionTs" : "shards"
       }, limits.maxPageBytes),

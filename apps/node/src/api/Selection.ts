@@ -4,6 +4,7 @@
 import { Filter } from "@perigee/bus"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { capitalise } from "./failures.ts"
 import * as Problem from "./Problem.ts"
 
 export interface Selection {
@@ -31,7 +32,7 @@ const decodeFilter = (text: string): Effect.Effect<Filter.Filter, Problem.BadReq
   Result.match(Filter.fromText(text), {
     onSuccess: Effect.succeed,
     onFailure: (error) =>
-      Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `This is no filter: ${error.message}.` }))
+      Effect.fail(new Problem.BadRequest({ code: "E_FILTER", detail: `${capitalise(error.message)}.` }))
   })
 
 /** Fails with `E_FILTER` or `E_SHARD`. */

@@ -81,7 +81,7 @@ export const publishProblem = (
   }
 }
 
-const capitalise = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1)
+export const capitalise = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1)
 
 const isFull = (cause: unknown): boolean =>
   typeof cause === "object" && cause !== null && "_tag" in cause && cause._tag === "AdapterError" &&
@@ -92,9 +92,9 @@ export const pollProblem = (error: Poll.PollError): Problem.BadRequest | Problem
     case "Adapter":
       return new Problem.Unavailable({ code: "E_STORE", detail: `The store cannot be read: ${error.message}.` })
     case "InvalidCursor":
-      return new Problem.BadRequest({ code: "E_CURSOR", detail: `This is no cursor of this store: ${error.message}.` })
+      return new Problem.BadRequest({ code: "E_CURSOR", detail: `${capitalise(error.message)}.` })
     case "InvalidFilter":
-      return new Problem.BadRequest({ code: "E_FILTER", detail: `This is no filter: ${error.message}.` })
+      return new Problem.BadRequest({ code: "E_FILTER", detail: `${capitalise(error.message)}.` })
     case "InvalidRequest":
       return new Problem.BadRequest({ code: "E_REQUEST", detail: `${capitalise(error.message)}.` })
   }

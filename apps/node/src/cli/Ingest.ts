@@ -104,7 +104,7 @@ export const command = Command.make("ingest", flags, (options) =>
         } line(s) of ${options.file} are no JSON and were left out; the others are stored. Mend them and send them as a new file.`
       )
     }
-  })).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))).pipe(
+  })).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription(
       "Send a file to the node; run again after any interruption, it goes on where it durably was"
     ),

@@ -19,7 +19,8 @@ const everyMillis = { terminal: 100, plain: 2000 }
 /** `fraction` of the input that was read, undefined when nobody knows; `total` events, when somebody does. */
 export const make = (fraction: () => number | undefined, total?: number): Meter => {
   const terminal = process.stderr.isTTY === true
-  let last = Number.NEGATIVE_INFINITY
+  // Elsewhere than on a terminal, an ingest that is soon done says one thing: that it is.
+  let last = terminal ? Number.NEGATIVE_INFINITY : undefined
   let drawn = false
 
   const line = (progress: IngestProgress, ended: boolean): string => {
@@ -46,6 +47,7 @@ export const make = (fraction: () => number | undefined, total?: number): Meter 
   return {
     update: (progress) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
+        last ??= now
         if (now - last < (terminal ? everyMillis.terminal : everyMillis.plain)) return
         last = now
         draw(line(progress, false))

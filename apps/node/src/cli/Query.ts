@@ -61,7 +61,7 @@ export const command = Command.make("query", flags, (options) =>
         return
       }
     }
-  }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))).pipe(
+  }).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print stored events"),
     Command.withExamples([
       { command: "perigee query --filter 'magnitude>=6' --limit 3", description: "Three strong earthquakes" },

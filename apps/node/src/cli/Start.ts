@@ -1,29 +1,25 @@
 /**
  * `perigee start`: runs a node.
  */
-import * as Duration from "effect/Duration"
+import type { ShutdownReport } from "@perigee/bus"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
 import * as HttpServer from "effect/http/HttpServer"
-import { relative } from "node:path"
-import { Client } from "../Client.ts"
 import { defaultPort, NodeConfig, type NodeOptions } from "../Config.ts"
 import { exitCodes, type Failure, failure } from "../Failure.ts"
 import * as Http from "../Http.ts"
-import { ingest, type IngestProgress } from "../Ingest.ts"
 import { Lifecycle } from "../Lifecycle.ts"
 import * as Node from "../Node.ts"
-import { sample } from "../Sample.ts"
-import * as Source from "../Source.ts"
 import { State } from "../State.ts"
 import { version } from "../Version.ts"
 import * as Flags from "./flags.ts"
-import { count, printLine, rate, tell } from "./Output.ts"
-import * as Progress from "./Progress.ts"
+import { interruption } from "./Interruption.ts"
+import { count, printLine, tell } from "./Output.ts"
+import { ingestSample, sampled } from "./Sample.ts"
+import { banner, ready } from "./startText.ts"
 
 const flags = {
   stateDir: Flags.stateDir,
@@ -105,76 +101,6 @@ const options = Effect.fnUntraced(function*(parsed: {
   return made
 })
 
-const short = (dir: string): string => {
-  const path = relative(process.cwd(), dir)
-  return path === "" || path.startsWith("..") ? dir : `./${path}`
-}
-
-const banner = (url: string, dir: string): string =>
-  [
-    `perigee ${version} · node ${process.versions.node} · store sqlite (fsync) · state ${short(dir)}`,
-    `  api      ${url}/v1         token in ${short(dir)}/token`,
-    `  openapi  ${url}/openapi.json`,
-    `  metrics  ${url}/metrics`
-  ].join("\n")
-
-const ready = (url: string, dir: string): string => {
-  const state = short(dir) === "./.perigee" ? "" : ` --state ${short(dir)}`
-  return [
-    "",
-    "Query it:",
-    `  npx perigee query --filter 'magnitude>=6' --limit 3${state}`,
-    `  curl -G -H "Authorization: Bearer $(cat ${
-      short(dir)
-    }/token)" --data-urlencode 'filter=magnitude>=6' '${url}/v1/events?limit=3'`,
-    "Follow it:",
-    `  npx perigee tail --from beginning${state}`,
-    `  curl -N -H "Authorization: Bearer $(cat ${short(dir)}/token)" ${url}/v1/tail`,
-    "",
-    "Serving. Ctrl-C stops it; everything answered for is on the disk."
-  ].join("\n")
-}
-
-const sampled = (result: IngestProgress): string =>
-  result.resumedAt >= sample.events
-    ? `sample   ${count(result.resumedAt)} earthquakes of 2016 found again, all of them durable`
-    : `sample   ${count(result.accepted)} earthquakes of 2016 accepted, ${count(result.read)} durable, ${
-      rate(result.accepted, result.millis)
-    }` + (result.resumedAt > 0 ? `, resumed behind ${count(result.resumedAt)}` : "")
-
-/** The way in that any client takes. */
-const ingestSample = Effect.fnUntraced(function*(url: string, dir: string) {
-  const { token } = yield* State
-  return yield* Effect.scoped(Effect.gen(function*() {
-    const client = yield* Client
-    if ((yield* client.lastSequence(sample.producer)) >= sample.events) {
-      return {
-        read: sample.events,
-        resumedAt: sample.events,
-        accepted: 0,
-        duplicates: 0,
-        rejected: 0,
-        bytes: 0,
-        millis: 0
-      }
-    }
-    const source = yield* Source.open(sample.path)
-    const meter = Progress.make(() => undefined, sample.events)
-    const result = yield* ingest(client, source.chunks, {
-      producer: sample.producer,
-      channel: undefined,
-      key: undefined,
-      maxEventBytes: 1_048_576,
-      patience: Duration.seconds(10),
-      onProgress: meter.update,
-      onRejected: () => Effect.void,
-      onWaiting: (cause) => meter.interrupt(`perigee: waiting: ${cause.message}`)
-    })
-    yield* meter.end(result)
-    return result
-  })).pipe(Effect.provide(Client.layer({ stateDir: dir, url, token })))
-})
-
 /** Serves until it is interrupted. */
 const serve = Effect.fnUntraced(function*(flags: { readonly sample: boolean; readonly json: boolean }) {
   const config = yield* NodeConfig
@@ -193,31 +119,29 @@ const serve = Effect.fnUntraced(function*(flags: { readonly sample: boolean; rea
   return yield* Effect.never
 })
 
+/** Says how the node ended, once it has. */
+const farewell = (report: ShutdownReport | undefined, quiet: boolean): Effect.Effect<void> => {
+  if (report === undefined) return Effect.void
+  interruption.endsWith(report.lossy ? exitCodes.store : exitCodes.ok)
+  if (report.lossy) {
+    return tell(
+      `perigee: stopped, and ${
+        count(report.stranded)
+      } accepted event(s) are not stored. Whoever sent them was not told that they were. [E_STRANDED]`
+    )
+  }
+  return quiet ? Effect.void : tell("Stopped: everything accepted is stored.")
+}
+
 export const command = Command.make("start", flags, (parsed) =>
   Effect.gen(function*() {
-    const made = yield* options(parsed)
-    let lifecycle: Lifecycle["Service"] | undefined
-    const node = Layer.tap(Node.layer(made), (context) =>
-      Effect.sync(() => {
-        lifecycle = context.mapUnsafe.get(Lifecycle.key) as Lifecycle["Service"]
-      }))
+    const node = Node.layer(yield* options(parsed))
+    const lifecycle = yield* Lifecycle
     yield* serve(parsed).pipe(
       Effect.provide(node),
-      Effect.onExit(() => {
-        const report = lifecycle?.report()
-        if (report === undefined) return Effect.void
-        if (report.lossy) {
-          process.exitCode = exitCodes.store
-          return tell(
-            `perigee: stopped, and ${
-              count(report.stranded)
-            } accepted event(s) were not stored. Whoever sent them was not told that they were. [E_STRANDED]`
-          )
-        }
-        return parsed.json ? Effect.void : tell("Stopped: everything accepted is stored.")
-      })
+      Effect.onExit(() => farewell(lifecycle.report(), parsed.json))
     )
-  })).pipe(
+  }).pipe(Effect.provide(Lifecycle.layer))).pipe(
     Command.withDescription("Run a node in the foreground until SIGINT or SIGTERM"),
     Command.withExamples([
       { command: "perigee start --sample", description: "A node with something in it" },

@@ -32,7 +32,7 @@ export const command = Command.make(
       const client = yield* Client
       const body = yield* client.getText("/v1/stats")
       yield* printLine(options.json ? body : text(yield* Effect.orDie(decode(body)), client.url))
-    }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))
+    }).pipe(Effect.provide(Flags.client(options)))
 ).pipe(
   Command.withDescription("Print the counters of the bus and of the process, since the node's start")
 )

@@ -36,7 +36,7 @@ export const command = Command.make(
             ["store", `${stats.store.adapter} (${stats.store.durability})`]
           ])
       )
-    }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))
+    }).pipe(Effect.provide(Flags.client(options)))
 ).pipe(
   Command.withDescription("Print whether a node runs, and where; exit code 3 when none does")
 )

@@ -101,7 +101,7 @@ export const command = Command.make("tail", flags, (options) =>
       }),
       Effect.retry({ schedule: pause, while: (error) => mayPass(error) && (met = met || cursor !== undefined || away) })
     )
-  }).pipe(Effect.provide(Client.layer(Flags.toTarget(options))))).pipe(
+  }).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print events as they come in; goes on behind the last one when the connection breaks"),
     Command.withExamples([
       { command: "perigee tail --from now --json | jq .magnitude", description: "One member of every new event" },

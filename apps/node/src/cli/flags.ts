@@ -2,10 +2,12 @@
  * Flags that several commands share.
  */
 import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Redacted from "effect/Redacted"
 import * as Flag from "effect/cli/Flag"
-import type { Target } from "../Client.ts"
+import { Client } from "../Client.ts"
+import type { Failure } from "../Failure.ts"
 
 export const stateDir = Flag.String("state").pipe(
   Flag.withDescription("State directory of the node (PERIGEE_STATE, default ./.perigee)"),
@@ -21,14 +23,8 @@ const url = Flag.String("url").pipe(
   Flag.optional
 )
 
-// Not on the command line, where every process of the machine could read it.
-const token = Flag.Never.pipe(
-  Flag.withFallbackConfig(Config.Redacted("PERIGEE_TOKEN")),
-  Flag.optional
-)
-
 /** The node that a command talks to. */
-export const target = { stateDir, url, token }
+export const target = { stateDir, url }
 
 export const json = Flag.Boolean("json").pipe(
   Flag.withDescription("Print JSON for programs, one document a line"),
@@ -52,13 +48,17 @@ export const envelope = Flag.Boolean("envelope").pipe(
   Flag.withDefault(false)
 )
 
-/** Turns what was parsed into what the client wants. */
-export const toTarget = (parsed: {
+// Not a flag: every process of the machine could read it from the command line.
+const token = Config.option(Config.Redacted("PERIGEE_TOKEN"))
+
+/** A client for the node that the flags and the environment name. */
+export const client = (parsed: {
   readonly stateDir: string
   readonly url: Option.Option<string>
-  readonly token: Option.Option<Redacted.Redacted>
-}): Target => ({
-  stateDir: parsed.stateDir,
-  url: Option.getOrUndefined(parsed.url),
-  token: Option.getOrUndefined(parsed.token)
-})
+}): Layer.Layer<Client, Config.ConfigError | Failure> =>
+  Layer.unwrap(Effect.map(token, (token) =>
+    Client.layer({
+      stateDir: parsed.stateDir,
+      url: Option.getOrUndefined(parsed.url),
+      token: Option.getOrUndefined(token)
+    })))

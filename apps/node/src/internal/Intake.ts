@@ -90,10 +90,8 @@ export class Intake {
   }
 
   /** Ends when nothing is on its way any more, also after a failure; fails with the first failure. */
-  get settled(): Effect.Effect<void, PublishError.PublishError> {
-    return Effect.suspend(() => {
-      if (this.#inFlight > 0) return Effect.andThen(this.#change, this.settled)
-      return this.#failure ?? Effect.void
-    })
-  }
+  readonly settled: Effect.Effect<void, PublishError.PublishError> = Effect.suspend(() => {
+    if (this.#inFlight > 0) return Effect.andThen(this.#change, this.settled)
+    return this.#failure ?? Effect.void
+  })
 }

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Random } from "effect"
 import { readFileSync } from "node:fs"
 import { gunzipSync } from "node:zlib"
-import { sample } from "../../src/Sample.ts"
+import { sample } from "../../src/cli/Sample.ts"
 import { type ChildNode, startChild } from "../support/ChildNode.ts"
 import { scratch, type TestNode } from "../support/TestNode.ts"
 
@@ -127,6 +127,6 @@ describe("kill -9", () => {
           assert.deepStrictEqual(own.map((event) => event.payload), sender.lines)
         }
       }).pipe(Random.withSeed(seed)),
-    Math.max(90_000, kills * 4000)
+    Math.max(180_000, kills * 6000)
   )
 })

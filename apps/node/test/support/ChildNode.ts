@@ -74,7 +74,14 @@ export interface ChildNode extends TestNode {
 /** Starts a real node and waits until it serves; fails with what it said when it ends instead. */
 export const startChild = Effect.fnUntraced(
   function*(dir: string, args: ReadonlyArray<string> = [], options: RunOptions = {}) {
-    const child = yield* spawnPerigee(["start", "--json", "--port", "0", "--state", dir, ...args], options)
+    const child = yield* spawnPerigee([
+      "start",
+      "--json",
+      ...args.includes("--port") ? [] : ["--port", "0"],
+      "--state",
+      dir,
+      ...args
+    ], options)
     const line = yield* Effect.promise(() =>
       new Promise<string>((resolve, reject) => {
         let text = ""

@@ -58,6 +58,7 @@ export const scriptedStore = (
           })
         ),
       tails: Effect.sync(() => new Map([...shards].map(([shard, events]) => [shard, String(events.length)]))),
+      saveMarks: () => Effect.void,
       producerMarks: (producer) => Effect.sync(() => [...marks.values()].filter((mark) => mark.producer === producer)),
       isHealthy: Effect.sync(() => script.healthy ?? true)
     })

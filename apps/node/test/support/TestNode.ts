@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type LimitValues, NodeConfig, type NodeOptions } from "../../src/Config.ts"
 import { urlOf } from "../../src/Http.ts"
+import { Lifecycle } from "../../src/Lifecycle.ts"
 import { layerWith } from "../../src/Node.ts"
 import { State } from "../../src/State.ts"
 import { type Script, scriptedStore } from "./ScriptedStore.ts"
@@ -50,7 +51,7 @@ export const startNode = Effect.fnUntraced(function*(options: {
       },
       scriptedStore(options.script, options.bus),
       options.limits
-    ).pipe(Layer.provideMerge(silent))
+    ).pipe(Layer.provideMerge([silent, Lifecycle.layer]))
   )
   return yield* Effect.gen(function*() {
     const url = urlOf(yield* HttpServer.HttpServer, yield* NodeConfig)

@@ -63,6 +63,7 @@ export const make = Effect.fnUntraced(function*(options: MemoryStoreOptions = {}
       }),
     tails: whileOpen(() => Effect.succeed(log.tails)),
     producerMarks: (producer) => whileOpen(() => Effect.succeed(log.marks(producer))),
+    saveMarks: (marks) => whileOpen(() => Effect.sync(() => log.save(marks))),
     isHealthy: Effect.sync(() => isOpen)
   })
 })

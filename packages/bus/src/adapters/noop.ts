@@ -56,6 +56,7 @@ export const layer: Layer.Layer<Adapter | Noop> = Layer.effectContext(Effect.gen
     poll: () => whileOpen(() => emptyPage),
     tails: whileOpen(() => new Map()),
     producerMarks: () => whileOpen(() => []),
+    saveMarks: () => whileOpen(() => undefined),
     isHealthy: Effect.sync(() => isOpen)
   })
   return Context.make(Adapter, adapter).pipe(

@@ -139,15 +139,18 @@ const identity: ReadonlyArray<Statement> = [
         yield* holds(adapter, 0, batches)
       })
   ),
-  law("a poll during an append sees all of the batch or nothing", (adapter) =>
+  law("a poll during an append answers, with events in order and without gaps", (adapter) =>
     Effect.gen(function*() {
       const first = batch({ payloads: payloads(10) })
       yield* adapter.append(first)
       const second = batch({ payloads: payloads(5000), sequenceStart: 10 })
       const running = yield* Effect.forkChild(adapter.append(second), { startImmediately: true })
-      const { length } = yield* readAll(adapter, 0, 10_000)
-      yield* check(length === 10 || length === 5010, () => `a poll saw ${length} events of 10 and 5,000`)
+      const times = (yield* readAll(adapter, 0, 10_000)).map(({ insertionTs }) => insertionTs)
       yield* Fiber.join(running)
+      const all = (yield* readAll(adapter, 0, 10_000)).map(({ insertionTs }) => insertionTs)
+      yield* check(times.length >= 10, () => `a poll saw ${times.length} events of the 10 that were stored before`)
+      const wrong = times.findIndex((time, i) => time !== all[i])
+      yield* check(wrong === -1, () => `a poll saw another event ${wrong} than there is now`)
       yield* holds(adapter, 0, [first, second])
     }))
 ]
@@ -277,7 +280,29 @@ const marks: ReadonlyArray<Statement> = [
       yield* adapter.append(batch({ payloads: payloads(2), sequenceStart: 2, marks: [markOf("p", 1, 0, 4)] }))
       yield* adapter.append(first)
       yield* same(yield* marksOf(adapter, "p"), [markOf("p", 1, 0, 4)], "the mark of p")
-    }))
+    })),
+  law("producer marks can be saved by themselves, and do not go back then either", (adapter) =>
+    Effect.gen(function*() {
+      yield* adapter.append(batch({ payloads: payloads(2), marks: [markOf("p", 2, 0, 2)] }))
+      yield* adapter.saveMarks([markOf("p", 2, 0, 1), markOf("p", 0, 0, 5)])
+      yield* same(yield* marksOf(adapter, "p"), [markOf("p", 0, 0, 5), markOf("p", 2, 0, 2)], "the marks of p")
+    })),
+  law(
+    "the marks of a batch that was given up on are in the answer, or will never be",
+    (adapter) =>
+      Effect.gen(function*() {
+        for (let i = 1; i <= 20; i++) {
+          const appending = yield* Effect.forkChild(
+            adapter.append(batch({ payloads: payloads(1), sequenceStart: i - 1, marks: [markOf("p", 1, 0, i)] })),
+            { startImmediately: true }
+          )
+          yield* Fiber.interrupt(appending)
+          const said = yield* marksOf(adapter, "p")
+          yield* adapter.flush
+          yield* same(yield* marksOf(adapter, "p"), said, "the marks of p, asked again")
+        }
+      })
+  )
 ]
 
 const life: ReadonlyArray<Statement> = [
@@ -307,6 +332,7 @@ const life: ReadonlyArray<Statement> = [
       yield* failsWith(adapter.flush, "Shutdown", "flush after closing")
       yield* failsWith(adapter.tails, "Shutdown", "tails after closing")
       yield* failsWith(adapter.producerMarks("p"), "Shutdown", "producerMarks after closing")
+      yield* failsWith(adapter.saveMarks([]), "Shutdown", "saveMarks after closing")
       yield* same(yield* adapter.isHealthy, false, "health after closing")
     }))
 ]
@@ -358,9 +384,14 @@ const reopening: ReadonlyArray<Statement> = [
   lawOfReopening("producer marks are there again", (open) =>
     reopen(
       open,
-      (adapter) => adapter.append(batch({ payloads: payloads(3), marks: [markOf("p", 2, 0, 3)] })),
       (adapter) =>
-        Effect.flatMap(marksOf(adapter, "p"), (marks) => same(marks, [markOf("p", 2, 0, 3)], "the marks of p"))
+        Effect.andThen(
+          adapter.append(batch({ payloads: payloads(3), marks: [markOf("p", 2, 0, 3)] })),
+          adapter.saveMarks([markOf("p", 0, 0, 3)])
+        ),
+      (adapter) =>
+        Effect.flatMap(marksOf(adapter, "p"), (marks) =>
+          same(marks, [markOf("p", 0, 0, 3), markOf("p", 2, 0, 3)], "the marks of p"))
     )),
   lawOfReopening("the last insertion time is the highest that is stored", (open) => {
     const late = batch({ shard: 1, payloads: payloads(3), millis: 1_790_000_000_000 })

@@ -94,8 +94,12 @@ export class EventLog {
     this.#next.delete(key)
     this.#next.set(key, sequenceStart + count)
     if (this.#next.size > keptIdentities) this.#next.delete(this.#next.keys().next().value!)
-    for (const mark of batch.marks) this.#mark(mark)
+    this.save(batch.marks)
     this.#evict()
+  }
+
+  save(marks: ReadonlyArray<ProducerMark>): void {
+    for (const mark of marks) this.#mark(mark)
   }
 
   #mark(mark: ProducerMark): void {

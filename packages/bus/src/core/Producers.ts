@@ -124,12 +124,24 @@ export class Producer {
 
   /** Highest sequence below which, it included, everything is known to be stored. May lag behind the truth, never ahead. */
   get prefix(): number {
+    return this.#prefixOnce(-1, 0)
+  }
+
+  /** The prefix as it will be once everything up to `sequence` in `shard` is stored too. */
+  #prefixOnce(shard: number, sequence: number): number {
     if (!this.#begun || this.broken) return this.#prefix
     let prefix = this.next - 1
-    for (const mark of this.#marks) {
-      if (mark !== undefined && mark.accepted > mark.stored && mark.stored < prefix) prefix = mark.stored
+    for (let at = 0; at < this.#marks.length; at++) {
+      const mark = this.#marks[at]
+      if (mark === undefined) continue
+      const stored = at === shard ? Math.max(mark.stored, sequence) : mark.stored
+      if (mark.accepted > stored && stored < prefix) prefix = stored
     }
     return Math.max(prefix, this.#prefix)
+  }
+
+  get prefixMark(): ProducerMark {
+    return { producer: this.name, shards: PREFIX_MARK, shard: 0, sequence: this.prefix }
   }
 
   /** Whether events of it are on their way. */
@@ -137,11 +149,11 @@ export class Producer {
     return this.#marks.some((mark) => mark !== undefined && mark.accepted > mark.stored)
   }
 
-  /** What to store with a batch of `shard` that ends at `sequence`. */
+  /** What to store with a batch of `shard` that ends at `sequence`, in one transaction with it. */
   marksAt(sequence: number, shard: number): ReadonlyArray<ProducerMark> {
     return [
       { producer: this.name, shards: this.#shards, shard, sequence },
-      { producer: this.name, shards: PREFIX_MARK, shard: 0, sequence: this.prefix }
+      { producer: this.name, shards: PREFIX_MARK, shard: 0, sequence: this.#prefixOnce(shard, sequence) }
     ]
   }
 }
@@ -166,6 +178,11 @@ export class Producers {
       this.#known.set(name, producer)
     }
     return producer
+  }
+
+  /** Marks of the gap-free prefixes of all of them, as they are now. */
+  get prefixes(): ReadonlyArray<ProducerMark> {
+    return Array.from(this.#known.values(), (producer) => producer.prefixMark).filter((mark) => mark.sequence > 0)
   }
 
   /** Looks one up without making it the most recent. */

@@ -29,6 +29,9 @@ export interface Poller {
   readonly encodeCursor: (cursor: Cursor.Cursor) => Result.Result<string, PollError>
 }
 
+/** Shards read at a time. */
+const fetchConcurrency = 64
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 const pollError = (reason: PollErrorReason): PollError => new PollError({ reason })
@@ -97,9 +100,13 @@ const nothing = (cursor: string | null): PollResponse => ({
   unreadable: 0
 })
 
-export const make = (adapter: Adapter["Service"]): Poller => {
-  const ofAdapter = (cause: AdapterError): PollError => pollError({ _tag: "Adapter", cause })
+/** What an adapter's failure is to a reader: a position that the store never handed out came from a forged or damaged cursor. */
+export const ofAdapter = (cause: AdapterError): PollError =>
+  cause.reason._tag === "InvalidPosition"
+    ? pollError({ _tag: "InvalidCursor", message: `invalid cursor: ${cause.reason.message}` })
+    : pollError({ _tag: "Adapter", cause })
 
+export const make = (adapter: Adapter["Service"]): Poller => {
   /** The shards that can have something new: with no choice given, those whose end lies elsewhere than the cursor. */
   const candidates = (request: ReadRequest): Effect.Effect<ReadonlyArray<number>, PollError> =>
     request.shards !== undefined
@@ -128,7 +135,7 @@ export const make = (adapter: Adapter["Service"]): Poller => {
     for (let wants = merge.wants(); wants.length > 0; wants = merge.wants()) {
       yield* wants.length === 1
         ? fetch(wants[0]!)
-        : Effect.forEach(wants, fetch, { concurrency: "unbounded", discard: true })
+        : Effect.forEach(wants, fetch, { concurrency: fetchConcurrency, discard: true })
     }
     const page = merge.finish()
     if (failedShards.length === shards.length && shards.length > 0 && page.events.length === 0) {
@@ -162,9 +169,6 @@ export const make = (adapter: Adapter["Service"]): Poller => {
       judge: yield* Effect.fromResult(judgeOf(request.filter, request.channel)),
       shards
     })
-    if (page.unreadable > 0) {
-      yield* Effect.logWarning("entries that are not JSON were passed over by a filter", { count: page.unreadable })
-    }
     return {
       events: page.events,
       nextCursor: page.moved ? yield* Effect.fromResult(encodeCursor(page.cursor)) : own,

@@ -3,12 +3,15 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
+import type * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { type Adapter, type AdapterError, adapterError } from "../Adapter.ts"
 import * as Cursor from "../Cursor.ts"
-import { PollError } from "../Poll.ts"
+import type { PollError } from "../Poll.ts"
 import type { BusEvent, Diagnostics, SubscribeOptions } from "../Subscription.ts"
 import * as Poller from "./Poller.ts"
 import * as Trail from "./Trail.ts"
@@ -28,8 +31,6 @@ const pauses = Schedule.jittered(Schedule.min([Schedule.exponential("50 millis")
 
 /** Errors that may pass on their own. Reading changes nothing, so a lost connection is tried again too. */
 const mayPass = (error: AdapterError): boolean => error.isRetryable || error.reason._tag === "Connection"
-
-const ofAdapter = (cause: AdapterError): PollError => new PollError({ reason: { _tag: "Adapter", cause } })
 
 const logged = (diagnostics: Diagnostics): Effect.Effect<void> =>
   Effect.logWarning("a subscription met more than events", {
@@ -63,14 +64,22 @@ const makePatience = Effect.fnUntraced(function*(limit: Duration.Duration) {
 
 /**
  * Follows a store from the given start: pages as long as there are any, then woken by the bus. Ends when the bus has shut down and everything
- * stored was delivered. Nothing is read that was not pulled; interrupted anywhere, it has delivered exactly the events up to the last cursor.
+ * stored was delivered. While there is a backlog, one page is read ahead of the consumer, never more; interrupted anywhere, it has delivered
+ * exactly the events up to the last cursor.
  */
 export const make = (
   poller: Poller.Poller,
   wake: Wake,
   adapter: Adapter["Service"],
   options: SubscribeOptions = {}
-): Stream.Stream<BusEvent, PollError> => Stream.fromPull(follow(poller, wake, adapter, options))
+): Stream.Stream<BusEvent, PollError> => Stream.scoped(Stream.fromPull(follow(poller, wake, adapter, options)))
+
+/** A look at the store, and what the bus had said before it. */
+interface Look {
+  readonly closed: boolean
+  readonly seen: number
+  readonly page: Effect.Effect<Result.Result<Poller.Reading, PollError>>
+}
 
 const follow = Effect.fnUntraced(function*(
   poller: Poller.Poller,
@@ -94,18 +103,36 @@ const follow = Effect.fnUntraced(function*(
 
   /** What went wrong beside the events delivered last. */
   let trouble: PollError | undefined
+  /** The page after the one delivered last, while there is a backlog: it is read while the consumer works. */
+  let ahead: Look | undefined
+  const scope = yield* Effect.scope
+
+  /** What is stored after this changes the version, and is looked for again. */
+  const look = (cursor: Cursor.Cursor): Look => ({
+    closed: wake.closed(),
+    seen: wake.version(),
+    page: Effect.result(poller.read({ limit, order: "shards", cursor, judge, shards }))
+  })
+
+  const readAhead = (cursor: Cursor.Cursor): Effect.Effect<Look> => {
+    const next = look(cursor)
+    return Effect.map(Effect.forkIn(next.page, scope, { startImmediately: true }), (fiber) => ({
+      ...next,
+      // A consumer that was cut off takes the scope's fibers with it; should it pull again, it reads for itself.
+      page: Effect.flatMap(Fiber.await(fiber), (exit) => Exit.isSuccess(exit) ? Effect.succeed(exit.value) : next.page)
+    }))
+  }
 
   const idle = (seen: number): Effect.Effect<void> =>
     options.pollInterval === undefined
       ? wake.changed(seen)
-      : Effect.raceFirst(wake.changed(seen), Effect.sleep(options.pollInterval))
+      : Effect.asVoid(Effect.timeoutOption(wake.changed(seen), options.pollInterval))
 
   const next = Effect.gen(function*() {
     for (;;) {
-      // Both are read before the page: what is stored meanwhile changes the version, and is looked for again.
-      const closed = wake.closed()
-      const seen = wake.version()
-      const result = yield* Effect.result(poller.read({ limit, order: "shards", cursor, judge, shards }))
+      const current = ahead ?? look(cursor)
+      const result = yield* current.page
+      ahead = undefined
       if (result._tag === "Failure") {
         yield* patience.spend(result.failure)
         yield* patience.pause
@@ -115,22 +142,26 @@ const follow = Effect.fnUntraced(function*(
       const troubled = page.failedShards.length > 0 || page.stalledShards.length > 0
       if (troubled || page.unreadable > 0) yield* report(page)
       if (!troubled) yield* patience.reset
-      const start = cursor
-      cursor = page.cursor
       if (page.events.length > 0) {
+        const following = page.hasMore ? yield* readAhead(page.cursor) : undefined
+        // Nothing below can be interrupted: either the page is delivered and the cursor behind it, or neither.
+        const events = Trail.events(cursor, page, poller.encodeCursor)
+        cursor = page.cursor
+        ahead = following
         // A shard that fails while others deliver costs patience as well, or it would fail unnoticed for ever.
-        if (troubled) trouble = troubleOf(adapter, page)
-        return Trail.events(start, page, poller.encodeCursor) as [BusEvent, ...Array<BusEvent>]
+        trouble = troubled ? troubleOf(adapter, page) : undefined
+        return events as [BusEvent, ...Array<BusEvent>]
       }
+      cursor = page.cursor
       if (troubled) {
         yield* patience.spend(troubleOf(adapter, page))
         yield* patience.pause
       } else if (page.hasMore) {
         yield* Effect.yieldNow
-      } else if (closed) {
+      } else if (current.closed) {
         return yield* Cause.done()
       } else {
-        yield* idle(seen)
+        yield* idle(current.seen)
       }
     }
   })
@@ -146,7 +177,7 @@ const follow = Effect.fnUntraced(function*(
 
 const troubleOf = (adapter: Adapter["Service"], page: Diagnostics): PollError => {
   const errors = page.failedShards.map(({ error }) => error)
-  return ofAdapter(
+  return Poller.ofAdapter(
     errors.find((error) => !mayPass(error)) ?? errors[0] ??
       adapterError(
         adapter.name,
@@ -163,7 +194,7 @@ const endOf = (
   adapter.tails.pipe(
     Effect.map((positions) => Cursor.make({ positions })),
     Effect.catch((error) =>
-      patience.spend(ofAdapter(error)).pipe(
+      patience.spend(Poller.ofAdapter(error)).pipe(
         Effect.andThen(patience.pause),
         Effect.andThen(Effect.suspend(() => endOf(adapter, patience)))
       )

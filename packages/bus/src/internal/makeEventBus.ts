@@ -339,6 +339,14 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       lane.strand(producers)
       stranded += lane.stranded
     }
+    // The last batches carried prefixes that did not count one another: a producer that comes back need not send those again.
+    const marks = producers.prefixes
+    if (marks.length > 0) {
+      yield* adapter.saveMarks(marks).pipe(
+        Effect.timeoutOption(settings.adapterTimeout),
+        Effect.ignore({ log: "Warn" })
+      )
+    }
     const flushed = yield* Effect.exit(flushAdapter)
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
     const flushError = Exit.isFailure(flushed)

@@ -68,6 +68,9 @@ const forgettingIdentity = (adapter: Opened): Partial<Opened> => {
 }
 
 /** For each law, an adapter that breaks it. */
+let saved: ReadonlyArray<ProducerMark> = []
+let asked = 0
+
 const broken: Record<string, Subject> = {
   "append keeps bytes, time, channel and order of events": flawed((adapter) => ({
     append: (batch) => adapter.append({ ...batch, channels: batch.channels.map(() => "x") })
@@ -120,26 +123,22 @@ const broken: Record<string, Subject> = {
     const again = forgettingIdentity(adapter).append!
     return { append: (batch) => Effect.andThen(again(batch), Effect.yieldNow) }
   }),
-  "a poll during an append sees all of the batch or nothing": flawed((adapter) => ({
-    append: (batch) => {
-      const [segment] = batch.segments
-      if (batch.count < 100) return adapter.append(batch)
-      const half = batch.count / 2
-      const part = (from: number) => ({
-        ...batch,
-        count: half,
-        sequenceStart: batch.sequenceStart + from,
-        segments: [{
-          ...segment!,
-          start: from === 0 ? segment!.start : segment!.ends[from - 1]!,
-          ends: segment!.ends.slice(from, from + half),
-          deltas: segment!.deltas.slice(from, from + half),
-          count: half
-        }]
-      })
-      return adapter.append(part(0)).pipe(Effect.andThen(Effect.yieldNow), Effect.andThen(adapter.append(part(half))))
+  "a poll during an append answers, with events in order and without gaps": flawed((adapter) => {
+    let running = 0
+    return {
+      append: (batch) =>
+        Effect.sync(() => running++).pipe(
+          Effect.andThen(adapter.append(batch)),
+          Effect.andThen(Effect.yieldNow),
+          Effect.ensuring(Effect.sync(() => running--))
+        ),
+      poll: (shard, after, limit) =>
+        Effect.map(
+          adapter.poll(shard, after, limit),
+          (page) => running === 0 ? page : { ...page, events: page.events.slice(1) }
+        )
     }
-  })),
+  }),
   "poll returns events strictly after any position": flawed((adapter) => ({
     poll: (shard, after, limit) => adapter.poll(shard, after === "7" ? "6" : after, limit)
   })),
@@ -172,6 +171,30 @@ const broken: Record<string, Subject> = {
     return {
       append: (batch) => Effect.andThen(Effect.sync(() => (last = batch.marks)), adapter.append(batch)),
       producerMarks: () => Effect.sync(() => last)
+    }
+  }),
+  "producer marks can be saved by themselves, and do not go back then either": flawed((adapter) => ({
+    saveMarks: (marks) =>
+      Effect.suspend(() => {
+        saved = marks
+        return adapter.saveMarks(marks)
+      }),
+    producerMarks: (producer) =>
+      Effect.map(
+        adapter.producerMarks(producer),
+        (stored) => stored.map((mark) => saved.find(({ shards }) => shards === mark.shards) ?? mark)
+      )
+  })),
+  "the marks of a batch that was given up on are in the answer, or will never be": flawed((adapter) => {
+    // Answers from what was there before the batches that are under way.
+    let before: ReadonlyArray<ProducerMark> = []
+    return {
+      append: (batch) =>
+        Effect.andThen(Effect.map(adapter.producerMarks("p"), (marks) => void (before = marks)), adapter.append(batch))
+          .pipe(
+            Effect.uninterruptible
+          ),
+      producerMarks: (producer) => asked++ % 2 === 0 ? Effect.sync(() => before) : adapter.producerMarks(producer)
     }
   }),
   "an open adapter is healthy, and flushes": flawed(() => ({

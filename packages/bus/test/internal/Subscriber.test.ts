@@ -89,14 +89,14 @@ describe("following", () => {
       assert.deepStrictEqual(seen, ["0/1", "7/1"])
       yield* Fiber.interrupt(fiber)
     }))
-  it.effect("nothing is read that is not pulled", () =>
+  it.effect("nothing is read that is not pulled, but for one page ahead", () =>
     Effect.scoped(Effect.gen(function*() {
       const bus = new Fixture().add(0, many(100))
       const pull = yield* Stream.toPull(bus.subscribe({ chunkSize: 10 }))
       assert.isEmpty(bus.store.polls)
       assert.strictEqual((yield* pull).length, 10)
       yield* TestClock.adjust("1 minute")
-      assert.deepStrictEqual(bus.store.polls.map((call) => call.limit), [10])
+      assert.deepStrictEqual(bus.store.polls.map((call) => call.limit), [10, 10])
     })))
   it.effect("a run of events that a filter drops is passed once", () =>
     Effect.gen(function*() {
@@ -307,12 +307,20 @@ describe("errors", () => {
     }))
   it.effect("one that will not pass ends the stream at once", () =>
     Effect.gen(function*() {
-      for (const tag of ["Fatal", "Shutdown", "InvalidPosition", "Serialization"] as const) {
+      for (const tag of ["Fatal", "Shutdown", "Serialization"] as const) {
         const bus = new Fixture().add(0, many(2))
         bus.store.failing.set(0, tag)
         const error = yield* Effect.flip(Stream.runDrain(bus.subscribe()))
         assert.isTrue(error.reason._tag === "Adapter" && error.reason.cause.reason._tag === tag)
       }
+      const forged = new Fixture().add(0, many(2)).add(1, many(2))
+      forged.store.failing.set(0, "InvalidPosition")
+      const seen: Array<string> = []
+      const error = yield* Effect.flip(
+        Stream.runForEach(forged.subscribe(), (event) => Effect.sync(() => void seen.push(name(event))))
+      )
+      assert.strictEqual(error.reason._tag, "InvalidCursor")
+      assert.deepStrictEqual(seen, ["1/1", "1/2"])
     }))
   it.effect("a shard that fails holds up no other, is reported, and comes back", () =>
     Effect.gen(function*() {
@@ -378,6 +386,30 @@ describe("interruption", () => {
           const after = yield* collect(bus.subscribe({ chunkSize, from: { cursor: before.at(-1)!.cursor } }))
           assert.deepStrictEqual([...before.map(name), ...after].sort(), all.map(name).sort())
         }
+      }
+    }))
+  it.effect("a pull that was interrupted anywhere can be pulled again, and no event is lost or repeated", () =>
+    Effect.gen(function*() {
+      for (let steps = 0; steps < 12; steps++) {
+        const bus = new Fixture().add(0, many(20)).add(1, many(9)).close()
+        bus.store.onPoll = () => Effect.yieldNow
+        const seen: Array<string> = []
+        yield* Effect.scoped(Effect.gen(function*() {
+          const pull = yield* Stream.toPull(bus.subscribe({ chunkSize: 4 }))
+          for (let turn = 0;; turn++) {
+            const fiber = yield* Effect.forkChild(pull, { startImmediately: turn % 2 === 0 })
+            // Every third pull runs to its end, the others are cut off after some steps.
+            if (turn % 3 > 0) {
+              for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+              yield* Fiber.interrupt(fiber)
+            }
+            const exit = yield* Fiber.await(fiber)
+            if (Exit.isSuccess(exit)) seen.push(...exit.value.map(name))
+            else if (!Exit.hasInterrupts(exit)) return
+          }
+        }))
+        assert.strictEqual(seen.length, 29, `cut off after ${steps} steps`)
+        assert.strictEqual(new Set(seen).size, 29)
       }
     }))
   it.effect("events are values that survive their page", () =>

@@ -58,6 +58,17 @@ describe("a producer that names itself and numbers its events", () => {
       assert.deepStrictEqual(store.texts.toSorted(), events.slice(0, 200).toSorted())
     }))
 
+  it.effect("after a clean shutdown goes on exactly where it was", () =>
+    Effect.gen(function*() {
+      const store = new ScriptedAdapter()
+      const first = yield* open({ shards: 4 }, store)
+      yield* first.bus.publishAllRaw(numbered(100), producer(1))
+      assert.strictEqual(yield* first.bus.lastSequence("till"), 100)
+      yield* first.close
+      const second = yield* open({ shards: 4 }, store)
+      assert.strictEqual(yield* second.bus.lastSequence("till"), 100)
+    }))
+
   it.effect("is told of gaps and of nonsense", () =>
     Effect.gen(function*() {
       const { bus } = yield* open()

@@ -104,6 +104,7 @@ export class ReadableStore {
       this.afterTails()
       return Effect.succeed(tails)
     }),
+    saveMarks: () => Effect.void,
     producerMarks: () => Effect.succeed([]),
     isHealthy: Effect.succeed(true)
   })

@@ -88,6 +88,7 @@ export class ScriptedAdapter {
           tails: Effect.succeed(new Map<number, string>()),
           producerMarks: (producer) =>
             Effect.sync(() => [...this.marks.values()].filter((mark) => mark.producer === producer)),
+          saveMarks: (marks) => Effect.sync(() => marks.forEach((mark) => this.#mark(mark))),
           isHealthy: Effect.succeed(true)
         })
       ),

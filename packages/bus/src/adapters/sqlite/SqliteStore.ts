@@ -6,6 +6,7 @@
 import { dirname, resolve } from "node:path"
 import { Worker } from "node:worker_threads"
 import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -68,7 +69,7 @@ export interface SqliteStoreOptions {
 
 const adapter = "sqlite"
 /** Larger batches become several blocks, so that reading a few events never moves more than this. */
-const blockBytes = 4_194_304
+const blockBytes = 262_144
 const cacheBytes = 16_777_216
 const mostShards = 65_535
 
@@ -268,7 +269,9 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
     poll,
     flush: whileOpen(() => synchronous === "fsync" ? Effect.void : Effect.asVoid(writer.ask({ _tag: "checkpoint" }))),
     tails: whileOpen(() => Effect.succeed(new Map(Array.from(tails, ([shard, tail]) => [shard, String(tail)])))),
-    producerMarks: (producer) => whileOpen(() => reader.ask<ReadonlyArray<ProducerMark>>({ _tag: "marks", producer })),
+    // Asked of the writer: it answers after the batches that it had before, those that nobody waits for any more too.
+    producerMarks: (producer) => whileOpen(() => writer.ask<ReadonlyArray<ProducerMark>>({ _tag: "marks", producer })),
+    saveMarks: (marks) => whileOpen(() => Effect.asVoid(writer.ask({ _tag: "saveMarks", marks }))),
     isHealthy: Effect.sync(() => !isClosed && isWriting && writer.isAlive && reader.isAlive)
   })
 })
@@ -281,3 +284,14 @@ export const make = Effect.fnUntraced(function*(options: SqliteStoreOptions) {
  */
 export const layer = (options: SqliteStoreOptions): Layer.Layer<Adapter, SqliteStoreError> =>
   Layer.effect(Adapter, make(options))
+
+/**
+ * The store with its options from the configuration.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<SqliteStoreOptions>
+): Layer.Layer<Adapter, SqliteStoreError | Config.ConfigError> =>
+  Layer.effect(Adapter, Effect.flatMap(Config.unwrap(options), make))

@@ -3,7 +3,6 @@
  */
 import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { parentPort, workerData } from "node:worker_threads"
-import type { ProducerMark } from "../../Batch.ts"
 import { hash } from "../../core/XxHash3.ts"
 import { isIntact } from "../../internal/StoredBlock.ts"
 import type {
@@ -28,14 +27,12 @@ const options = workerData as WorkerOptions
 class Reader {
   readonly #db: DatabaseSync
   readonly #blocks: StatementSync
-  readonly #marks: StatementSync
 
   constructor() {
     this.#db = openReader(options)
     this.#blocks = this.#db.prepare(
       "SELECT first, last, data FROM block WHERE shard = ? AND last > ? AND first <= ? ORDER BY last"
     )
-    this.#marks = this.#db.prepare("SELECT producer, shards, shard, sequence FROM mark WHERE producer = ?")
   }
 
   poll({ after, limit, shard, upTo }: PollRequest): ReadonlyArray<StoredBytes> {
@@ -48,7 +45,9 @@ class Reader {
         const last = row["last"] as number
         const data = row["data"] as Uint8Array<ArrayBuffer>
         if (!isIntact(data, hash)) {
-          throw new Damaged(`events ${first} to ${last} of shard ${shard} do not match their checksum`)
+          throw new Damaged(
+            `events ${first} to ${last} of shard ${shard} do not match their checksum; position ${last} lies behind them`
+          )
         }
         page.push({ first, bytes: data })
         bytes += data.length
@@ -60,10 +59,6 @@ class Reader {
       if (page.length === 0) throw cause
     }
     return page
-  }
-
-  marks(producer: string): ReadonlyArray<ProducerMark> {
-    return this.#marks.all(producer) as unknown as ReadonlyArray<ProducerMark>
   }
 
   close(): void {
@@ -81,8 +76,6 @@ const handle = (request: ReadRequest): unknown => {
       return undefined
     case "poll":
       return reader.poll(request)
-    case "marks":
-      return reader.marks(request.producer)
   }
 }
 

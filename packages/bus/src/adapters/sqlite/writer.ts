@@ -28,19 +28,16 @@ const waiting = (first: Request<WriteRequest>): ReadonlyArray<Request<WriteReque
 }
 
 const serve = (writer: Writer): void => {
-  let sweeping = false
+  let isSweeping = false
   const step = (now?: number): void => {
-    sweeping = writer.sweep(now)
+    isSweeping = writer.sweep(now)
     // In steps, so that batches which arrive meanwhile do not wait for all of it.
-    if (sweeping) setImmediate(() => step())
-  }
-  const sweep = (now?: number): void => {
-    if (!sweeping) step(now)
+    if (isSweeping) setImmediate(() => step())
   }
 
   const append = (requests: ReadonlyArray<Request<AppendRequest>>): void => {
     if (requests.length === 0) return
-    const outcomes = writer.append(requests.map(({ body }) => body))
+    const { isBehind, outcomes } = writer.append(requests.map(({ body }) => body))
     port.postMessage(
       outcomes.map((outcome, i): Response =>
         "tail" in outcome
@@ -48,14 +45,13 @@ const serve = (writer: Writer): void => {
           : { id: requests[i]!.id, failure: outcome.failure }
       )
     )
-    sweep()
+    if (isBehind && !isSweeping) step()
   }
 
-  const answer = (id: number, f: () => void): void => {
+  const answer = (id: number, f: () => unknown): void => {
     let response: Response
     try {
-      f()
-      response = { id, value: null }
+      response = { id, value: f() }
     } catch (cause) {
       response = { id, failure: failureOf(options.path, cause) }
     }
@@ -72,11 +68,17 @@ const serve = (writer: Writer): void => {
       append(batches)
       batches = []
       switch (body._tag) {
+        case "marks":
+          answer(id, () => writer.marksOf(body.producer))
+          break
+        case "saveMarks":
+          answer(id, () => writer.saveMarks(body.marks))
+          break
         case "checkpoint":
           answer(id, () => writer.checkpoint())
           break
         case "sweep":
-          sweep(body.now)
+          if (!isSweeping) step(body.now)
           break
         case "close":
           answer(id, () => writer.close())

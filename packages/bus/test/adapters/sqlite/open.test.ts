@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { Config, ConfigProvider, Effect, Exit, Layer, Scope } from "effect"
 import {
   closeSync,
   existsSync,
@@ -12,6 +12,7 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { Adapter } from "../../../src/Adapter.ts"
 import * as SqliteStore from "../../../src/adapters/sqlite/index.ts"
 import { batch, holds, payloads } from "../../../src/conformance/Batches.ts"
 import { canMount, makeReadOnly, tmpfs } from "../../utils/mounts.ts"
@@ -39,6 +40,19 @@ describe("opening a store", () => {
       const error = yield* opening({ path: join(place, "none", "events.db") })
       assert.deepStrictEqual(error.reason, { _tag: "NoDirectory", directory: join(place, "none") })
       assert.match(error.message, /cannot be created: the directory .* does not exist\. Create it first\./)
+    }))
+
+  it.live("takes its options from the configuration", () =>
+    Effect.gen(function*() {
+      const path = join(yield* directory, "events.db")
+      const layer = SqliteStore.layerConfig({
+        path: Config.String("STORE"),
+        synchronous: Config.Literals(["fsync", "os"], "SYNC")
+      })
+      const env = ConfigProvider.layer(ConfigProvider.fromEnvRecord({ STORE: path, SYNC: "os" }))
+      const { durability } = yield* Effect.provide(Adapter, Layer.provide(layer, env))
+      assert.strictEqual(durability, "os")
+      assert.isTrue(existsSync(path))
     }))
 
   it.live("two owners: the second is told who the first is", () =>
@@ -137,6 +151,22 @@ describe("opening a store", () => {
         assert.match(there.message, /Check the permissions of the file and of its directory/)
         assert.strictEqual((yield* opening({ path: join(place, "new.db") })).reason._tag, "ReadOnly")
         assert.isFalse(existsSync(join(place, "new.db")))
+      })
+  )
+
+  it.live.skipIf(!canMount)(
+    `a full disk${canMount ? "" : " (skipped: needs the right to mount a file system)"}`,
+    () =>
+      Effect.gen(function*() {
+        const disk = yield* tmpfs(512)
+        const path = join(disk, "events.db")
+        for (const room of [0, 24, 60]) {
+          writeFileSync(join(disk, "ballast"), Buffer.alloc((512 - room) * 1024))
+          const error = yield* opening({ path })
+          assert.strictEqual(error.reason._tag, "Full", `${room} KiB left: ${error.message}`)
+          writeFileSync(join(disk, "ballast"), "")
+        }
+        yield* filled(path)
       })
   )
 

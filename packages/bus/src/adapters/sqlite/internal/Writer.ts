@@ -4,20 +4,13 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { hash } from "../../../core/XxHash3.ts"
 import { seal } from "../../../internal/StoredBlock.ts"
+import type { ProducerMark } from "../../../Batch.ts"
 import type { AppendRequest, Failure, Retention } from "./protocol.ts"
 import { failureOf } from "./schema.ts"
-
-interface ShardTotals {
-  readonly tail: number
-  readonly lastTs: bigint
-  readonly events: number
-  readonly bytes: number
-}
+import { type Kept, noTotals, type ShardTotals, Transaction } from "./Transaction.ts"
 
 /** A block, as retention sees it. */
 type Oldest = Record<"id" | "shard" | "count" | "millis" | "bytes", number>
-
-const noTotals: ShardTotals = { tail: 0, lastTs: BigInt(0), events: 0, bytes: 0 }
 
 /** Blocks that retention removes in one transaction, so that none takes long. */
 const blocksPerSweep = 64
@@ -30,6 +23,7 @@ class Statements {
   readonly shard: StatementSync
   readonly identity: StatementSync
   readonly mark: StatementSync
+  readonly marksOf: StatementSync
   readonly nextOf: StatementSync
   readonly oldest: StatementSync
   readonly remove: StatementSync
@@ -46,37 +40,12 @@ class Statements {
     this.mark = db.prepare(
       "INSERT INTO mark VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)"
     )
+    this.marksOf = db.prepare("SELECT producer, shards, shard, sequence FROM mark WHERE producer = ?")
     this.nextOf = db.prepare("SELECT next FROM identity WHERE nonce = ? AND shard = ?")
     this.oldest = db.prepare(
       "SELECT id, shard, last - first + 1 AS count, millis, bytes FROM block ORDER BY id LIMIT ?"
     )
     this.remove = db.prepare("DELETE FROM block WHERE id = ?")
-  }
-}
-
-/** Changes that hold only once their transaction is committed. */
-class Staged<K, V> {
-  readonly #committed: Map<K, V>
-  readonly #changes = new Map<K, V>()
-
-  constructor(committed: Map<K, V>) {
-    this.#committed = committed
-  }
-
-  get(key: K): V | undefined {
-    return this.#changes.get(key) ?? this.#committed.get(key)
-  }
-
-  set(key: K, value: V): void {
-    this.#changes.set(key, value)
-  }
-
-  get changes(): ReadonlyMap<K, V> {
-    return this.#changes
-  }
-
-  commit(): void {
-    for (const [key, value] of this.#changes) this.#committed.set(key, value)
   }
 }
 
@@ -88,6 +57,7 @@ export class Writer {
   readonly #totals = new Map<number, ShardTotals>()
   /** Next sequence number by `nonce:shard`. */
   readonly #next = new Map<string, number>()
+  #kept: Kept = { events: 0, bytes: 0 }
   /** Latest time that a request carried. */
   #now = 0
   #isClosed = false
@@ -99,85 +69,39 @@ export class Writer {
     this.#statements = new Statements(db)
     const rows = db.prepare("SELECT shard, tail, last_ts, events, bytes FROM shard")
     rows.setReadBigInts(true)
-    for (const row of rows.all()) {
-      this.#totals.set(Number(row["shard"]), {
-        tail: Number(row["tail"]),
-        lastTs: row["last_ts"] as bigint,
-        events: Number(row["events"]),
-        bytes: Number(row["bytes"])
+    const stored = new Transaction(this.#totals, this.#next, this.#kept)
+    for (
+      const row of rows.all() as unknown as ReadonlyArray<
+        Record<"shard" | "tail" | "last_ts" | "events" | "bytes", bigint>
+      >
+    ) {
+      stored.add(Number(row.shard), {
+        tail: Number(row.tail),
+        lastTs: row.last_ts,
+        events: Number(row.events),
+        bytes: Number(row.bytes)
       })
     }
+    this.#commit(stored)
   }
 
-  /** Stores batches in one transaction. The answers are in the order of the requests. */
-  append(requests: ReadonlyArray<AppendRequest>): ReadonlyArray<Outcome> {
-    const totals = new Staged(this.#totals)
-    const next = new Staged(this.#next)
-    try {
-      this.#db.exec("BEGIN IMMEDIATE")
-      const outcomes = requests.map((request) => this.#store(request, totals, next))
-      this.#saveTotals(totals)
-      this.#db.exec("COMMIT")
-      totals.commit()
-      next.commit()
-      return outcomes
-    } catch (cause) {
-      this.#rollback()
-      const failure = failureOf(this.#path, cause)
-      return requests.map(() => ({ failure }))
-    }
+  #begin(): Transaction {
+    this.#db.exec("BEGIN IMMEDIATE")
+    return new Transaction(this.#totals, this.#next, this.#kept)
   }
 
-  #store(request: AppendRequest, totals: Staged<number, ShardTotals>, next: Staged<string, number>): Outcome {
-    const { blocks, count, lastTs, marks, nonce, now, sequenceStart, shard } = request
-    this.#now = Math.max(this.#now, now)
-    const { bytes, events, lastTs: earlierTs, tail } = totals.get(shard) ?? noTotals
-    const expected = this.#nextOf(nonce, shard, next)
-    const end = sequenceStart + count
-    if (end <= expected) return { tail }
-    if (sequenceStart < expected) {
-      return {
-        failure: {
-          tag: "Fatal",
-          message:
-            `${this.#path}: events ${sequenceStart} to ${end} of shard ${shard} overlap with stored ones, which end at ${expected}`
-        }
-      }
-    }
-    let position = tail
-    let stored = 0
-    for (const block of blocks) {
-      const data = new Uint8Array(block.buffer, 0, block.length)
-      seal(data, hash)
-      this.#statements.block.run(shard, position + 1, position + block.count, block.millis, block.length, data)
-      position += block.count
-      stored += block.length
-    }
-    const signed = BigInt.asIntN(64, nonce)
-    this.#statements.identity.run(signed, shard, end, now)
-    for (const mark of marks) this.#statements.mark.run(mark.producer, mark.shards, mark.shard, mark.sequence)
-    next.set(`${nonce}:${shard}`, end)
-    totals.set(shard, {
-      tail: position,
-      lastTs: lastTs > earlierTs ? lastTs : earlierTs,
-      events: events + count,
-      bytes: bytes + stored
-    })
-    return { tail: position }
+  #commit(transaction: Transaction): void {
+    transaction.commit()
+    this.#kept = transaction.kept
   }
 
-  #nextOf(nonce: bigint, shard: number, staged: Staged<string, number>): number {
-    const key = `${nonce}:${shard}`
-    const known = staged.get(key)
-    if (known !== undefined) return known
-    const row = this.#statements.nextOf.get(BigInt.asIntN(64, nonce), shard)
-    return row === undefined ? 0 : row["next"] as number
-  }
-
-  #saveTotals(totals: Staged<number, ShardTotals>): void {
-    for (const [shard, { bytes, events, lastTs, tail }] of totals.changes) {
+  /** Writes the totals and ends the transaction. */
+  #save(transaction: Transaction): void {
+    for (const [shard, { bytes, events, lastTs, tail }] of transaction.totals.changes) {
       this.#statements.shard.run(shard, tail, lastTs, events, bytes)
     }
+    this.#db.exec("COMMIT")
+    this.#commit(transaction)
   }
 
   #rollback(): void {
@@ -188,63 +112,143 @@ export class Writer {
     }
   }
 
-  /** Removes the oldest blocks that retention does not keep, some at a time; true when there may be more. */
+  /**
+   * Stores batches, and removes what retention does not keep, in one transaction. The answers are in the order of the requests;
+   * `isBehind` says that retention has more to remove.
+   */
+  append(
+    requests: ReadonlyArray<AppendRequest>
+  ): { readonly outcomes: ReadonlyArray<Outcome>; readonly isBehind: boolean } {
+    try {
+      const transaction = this.#begin()
+      const outcomes = requests.map((request) => this.#store(request, transaction))
+      const isBehind = this.#retain(transaction)
+      this.#save(transaction)
+      return { outcomes, isBehind }
+    } catch (cause) {
+      this.#rollback()
+      const failure = failureOf(this.#path, cause)
+      return { outcomes: requests.map(() => ({ failure })), isBehind: false }
+    }
+  }
+
+  #store(request: AppendRequest, transaction: Transaction): Outcome {
+    const { blocks, count, lastTs, marks, nonce, now, sequenceStart, shard } = request
+    this.#now = Math.max(this.#now, now)
+    const { tail } = transaction.totals.get(shard) ?? noTotals
+    const expected = this.#nextOf(nonce, shard, transaction)
+    const end = sequenceStart + count
+    if (end <= expected) return { tail }
+    if (sequenceStart < expected) {
+      const message =
+        `events ${sequenceStart} to ${end} of shard ${shard} overlap with stored ones, which end at ${expected}`
+      return { failure: { tag: "Fatal", message: `${this.#path}: ${message}` } }
+    }
+    let position = tail
+    let bytes = 0
+    for (const block of blocks) {
+      const data = new Uint8Array(block.buffer, 0, block.length)
+      seal(data, hash)
+      this.#statements.block.run(shard, position + 1, position + block.count, block.millis, block.length, data)
+      position += block.count
+      bytes += block.length
+    }
+    this.#statements.identity.run(BigInt.asIntN(64, nonce), shard, end, now)
+    this.#mark(marks)
+    transaction.next.set(`${nonce}:${shard}`, end)
+    transaction.add(shard, { tail: position, lastTs, events: count, bytes })
+    return { tail: position }
+  }
+
+  #mark(marks: ReadonlyArray<ProducerMark>): void {
+    for (const { producer, sequence, shard, shards } of marks) {
+      this.#statements.mark.run(producer, shards, shard, sequence)
+    }
+  }
+
+  /** What is stored of a named producer, by every batch that came before the question. */
+  marksOf(producer: string): ReadonlyArray<ProducerMark> {
+    return this.#statements.marksOf.all(producer) as unknown as ReadonlyArray<ProducerMark>
+  }
+
+  saveMarks(marks: ReadonlyArray<ProducerMark>): void {
+    try {
+      this.#db.exec("BEGIN IMMEDIATE")
+      this.#mark(marks)
+      this.#db.exec("COMMIT")
+    } catch (cause) {
+      this.#rollback()
+      throw cause
+    }
+  }
+
+  #nextOf(nonce: bigint, shard: number, { next }: Transaction): number {
+    const known = next.get(`${nonce}:${shard}`)
+    if (known !== undefined) return known
+    const row = this.#statements.nextOf.get(BigInt.asIntN(64, nonce), shard)
+    return row === undefined ? 0 : row["next"] as number
+  }
+
+  /** Removes some of what retention does not keep, in a transaction of its own; true when there may be more. */
   sweep(now = this.#now): boolean {
     this.#now = Math.max(this.#now, now)
-    if (this.#isClosed || !this.#mayBeDue()) return false
+    if (this.#isClosed || !this.#mayBeDue(this.#kept)) return false
     try {
-      return this.#removeOldest()
+      const transaction = this.#begin()
+      const isBehind = this.#retain(transaction)
+      this.#save(transaction)
+      return isBehind
     } catch {
-      // Retention comes again with the next batch; that batch's own failure, if any, is reported to its caller.
+      // It comes again with the next batch; that batch's own failure, if any, is reported to its caller.
       this.#rollback()
       return false
     }
   }
 
-  #kept(): { readonly events: number; readonly bytes: number } {
-    let events = 0
-    let bytes = 0
-    for (const shard of this.#totals.values()) {
-      events += shard.events
-      bytes += shard.bytes
-    }
-    return { events, bytes }
-  }
-
   /** Without a look at the database. */
-  #mayBeDue(): boolean {
+  #mayBeDue({ bytes, events }: Kept): boolean {
     const { maxAgeMillis, maxBytes, maxEvents } = this.#retention
-    const { bytes, events } = this.#kept()
     return maxAgeMillis !== null || bytes > (maxBytes ?? Infinity) || events > (maxEvents ?? Infinity)
   }
 
-  #removeOldest(): boolean {
+  #isDue(block: Oldest, { bytes, events }: Kept): boolean {
     const { maxAgeMillis, maxBytes, maxEvents } = this.#retention
-    let { bytes, events } = this.#kept()
-    const isDue = (row: Oldest): boolean =>
-      (maxAgeMillis !== null && row.millis < this.#now - maxAgeMillis) ||
-      bytes > (maxBytes ?? Infinity) || events - row.count >= (maxEvents ?? Infinity)
+    return (maxAgeMillis !== null && block.millis < this.#now - maxAgeMillis) ||
+      bytes > (maxBytes ?? Infinity) || events - block.count >= (maxEvents ?? Infinity)
+  }
+
+  /** All of it or nothing, whatever else is in the transaction; true when there may be more. */
+  #retain(transaction: Transaction): boolean {
+    if (!this.#mayBeDue(transaction.kept)) return false
+    const part = new Transaction(transaction.totals, transaction.next, transaction.kept)
+    this.#db.exec("SAVEPOINT retention")
+    try {
+      const isBehind = this.#removeOldest(part)
+      this.#db.exec("RELEASE retention")
+      part.commit()
+      transaction.kept = part.kept
+      return isBehind
+    } catch (cause) {
+      // Some failures end the whole transaction.
+      if (!this.#db.isTransaction) throw cause
+      this.#db.exec("ROLLBACK TO retention")
+      this.#db.exec("RELEASE retention")
+      return false
+    }
+  }
+
+  #removeOldest(transaction: Transaction): boolean {
     // One more than may go, because the newest block of all stays. Most calls end with the first two.
     const oldest = (limit: number) => this.#statements.oldest.all(limit + 1) as unknown as ReadonlyArray<Oldest>
     const [head, second] = oldest(1)
-    if (head === undefined || second === undefined || !isDue(head)) return false
-
-    const totals = new Staged(this.#totals)
+    if (head === undefined || second === undefined || !this.#isDue(head, transaction.kept)) return false
+    const blocks = oldest(blocksPerSweep)
     let removed = 0
-    this.#db.exec("BEGIN IMMEDIATE")
-    const rows = oldest(blocksPerSweep)
-    while (removed < rows.length - 1 && isDue(rows[removed]!)) {
-      const row = rows[removed]!
-      this.#statements.remove.run(row.id)
-      const shard = totals.get(row.shard)!
-      totals.set(row.shard, { ...shard, events: shard.events - row.count, bytes: shard.bytes - row.bytes })
-      events -= row.count
-      bytes -= row.bytes
-      removed++
+    while (removed < blocks.length - 1 && this.#isDue(blocks[removed]!, transaction.kept)) {
+      const { bytes, count, id, shard } = blocks[removed++]!
+      this.#statements.remove.run(id)
+      transaction.add(shard, { events: -count, bytes: -bytes })
     }
-    this.#saveTotals(totals)
-    this.#db.exec("COMMIT")
-    totals.commit()
     return removed === blocksPerSweep
   }
 

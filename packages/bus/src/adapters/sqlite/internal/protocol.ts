@@ -58,6 +58,8 @@ export interface AppendRequest {
 
 export type WriteRequest =
   | AppendRequest
+  | { readonly _tag: "marks"; readonly producer: string }
+  | { readonly _tag: "saveMarks"; readonly marks: ReadonlyArray<ProducerMark> }
   | { readonly _tag: "checkpoint" }
   | { readonly _tag: "sweep"; readonly now: number }
   | { readonly _tag: "close" }
@@ -74,7 +76,6 @@ export interface PollRequest {
 export type ReadRequest =
   | { readonly _tag: "open" }
   | PollRequest
-  | { readonly _tag: "marks"; readonly producer: string }
   | { readonly _tag: "close" }
 
 /** One block of a page. */

@@ -18,6 +18,9 @@ const pageBytes = 8192
 /** Identities kept, most recently used first: enough for years of restarts, and a bound. */
 const keptIdentities = 100_000
 
+/** IOERR_SHMSIZE: the index of the log could not grow. */
+const shmSize = 4874
+
 // Rows of `block` are in the order of commits; `data` is last, so that the columns before it are read without it.
 const tables = `
   CREATE TABLE store (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL) STRICT;
@@ -110,6 +113,8 @@ const refusalOf = (cause: unknown): OpenFailure => {
       return { _tag: "Busy", detail }
     case 8:
       return { _tag: "ReadOnly", detail }
+    case 10:
+      return { _tag: extendedCode(cause) === shmSize ? "Full" : "Io", detail }
     case 11:
       return { _tag: "Corrupt", detail }
     case 13:
@@ -166,7 +171,7 @@ export const failureOf = (path: string, cause: unknown): Failure => {
       return { tag: "Full", message: `${path}: no room left on the device` }
     case 10: // IOERR
       switch (extendedCode(cause)) {
-        case 4874: // IOERR_SHMSIZE: the index of the log could not grow
+        case shmSize:
           return { tag: "Full", message: `${path}: no room left on the device` }
         case 1034: // IOERR_FSYNC: what was written before may be gone
         case 8458: // IOERR_CORRUPTFS
