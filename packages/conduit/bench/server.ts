@@ -91,7 +91,7 @@ switch (role) {
     bare((write) => (bytes, at, length) => write(bytes.subarray(at - 4, at + length)))
     break
   case "ws-echo": {
-    const server = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false }, () =>
+    const server: WebSocketServer = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false }, () =>
       ready((server.address() as Net.AddressInfo).port))
     server.on("connection", (socket) => socket.on("message", (data) => socket.send(data)))
     break

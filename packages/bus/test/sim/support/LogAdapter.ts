@@ -62,8 +62,12 @@ class Index {
       })
     })
     this.shards.set(batch.shard, events)
+    this.mark(batch.marks, defect)
+  }
+
+  mark(marks: ReadonlyArray<ProducerMark>, defect: Defect | undefined): void {
     if (defect === "forgets producer marks") return
-    for (const mark of batch.marks) {
+    for (const mark of marks) {
       const key = `${mark.producer}/${mark.shards}/${mark.shard}`
       if (mark.sequence > (this.marks.get(key)?.sequence ?? 0)) this.marks.set(key, mark)
     }
@@ -95,7 +99,9 @@ const make = (path: string, defect: Defect | undefined) =>
         const log = yield* LogStore.open(path)
         const fresh = new Index()
         for (const record of yield* log.read(0, yield* log.length)) {
-          fresh.add(JSON.parse(decoder.decode(record)) as StoredBatch, defect)
+          const stored = JSON.parse(decoder.decode(record)) as StoredBatch | Pick<StoredBatch, "marks">
+          if ("events" in stored) fresh.add(stored, defect)
+          else fresh.mark(stored.marks, defect)
         }
         index = fresh
         return { log, scope }
@@ -122,21 +128,30 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
-    const append = (batch: Batch) =>
+    /** Writes a record unless `isKnown`, forces it, and shows it to readers. */
+    const write = (record: unknown, isKnown: () => boolean, show: () => void) =>
       lock.withPermit(Effect.gen(function*() {
         if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-        const stored = encode(batch)
         const { log } = yield* open
-        if (index.known.has(index.identity(stored)) && defect !== "stores a retried batch again") return
-        yield* log.append([utf8.encode(JSON.stringify(stored))])
+        if (isKnown()) return
+        yield* log.append([utf8.encode(JSON.stringify(record))])
         if (defect !== "acknowledges before the disk has it") yield* log.sync
-        index.add(stored, defect)
+        show()
       }).pipe(
         Effect.tapError(() => close),
         Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
         // What was begun is ended, so that the index never lags behind the file.
         Effect.uninterruptible
       ))
+
+    const append = (batch: Batch) => {
+      const stored = encode(batch)
+      return write(
+        stored,
+        () => index.known.has(index.identity(stored)) && defect !== "stores a retried batch again",
+        () => index.add(stored, defect)
+      )
+    }
     return Adapter.of({
       name,
       durability: "fsync",
@@ -151,7 +166,8 @@ const make = (path: string, defect: Defect | undefined) =>
         return tails
       }),
       producerMarks: (producer) =>
-        Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer)),
+        lock.withPermit(Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer))),
+      saveMarks: (marks) => write({ marks }, () => false, () => index.mark(marks, defect)),
       isHealthy: Effect.succeed(true)
     })
   })
