@@ -269,7 +269,7 @@ const appendJson = Effect.fnUntraced(function*(
   query: AppendQuery
 ): Effect.fn.Return<Problem.AppendSummary, AppendProblem> {
   const spans = jsonSpans(yield* readWhole(body, limits), limits)
-  if ("_tag" in spans) return yield* Effect.fail(jsonProblem(spans, limits))
+  if ("_tag" in spans) return yield* jsonProblem(spans, limits)
   const { accepted, duplicates } = yield* Effect.mapError(
     bus.publishAllRaw(spans, {
       channel: query.channel,
