@@ -29,6 +29,11 @@ const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255))
 export const StoredEvent = Schema.Struct({
   id: Schema.String,
   raw: Schema.Unknown,
+  raw_base64: Schema.optionalKey(
+    Schema.String.annotate({
+      description: "The payload when it is no JSON; `raw` is null then. Events that came over HTTP are JSON"
+    })
+  ),
   insertion_ts: Schema.String.annotate({ description: "Nanoseconds since the Unix epoch, in decimal" }),
   shard_id: Schema.Int,
   dedup_id: Schema.NullOr(Schema.String),
