@@ -274,7 +274,8 @@ export const checkStore = (cursor: Cursor, store: string | null): Result.Result<
  * @since 0.1.0
  */
 export const encode = (cursor: Cursor): Result.Result<string, CursorError> => {
-  const text = Base64.encode(CursorJson.write(cursor))
+  // The JSON is ASCII, which is all that the platform's own encoder takes.
+  const text = btoa(CursorJson.write(cursor))
   return text.length > maxLength
     ? fail("TooLong", `the cursor would have ${text.length} characters, at most ${maxLength} are allowed`)
     : Result.succeed(text)

@@ -43,16 +43,22 @@ function isBlank(p: usize, end: usize): bool {
   return true
 }
 
+/** Whether a byte order mark starts at `p`. */
+function isMark(p: usize, end: usize): bool {
+  return end - p >= 3 && load<u16>(p) == 0xbbef && load<u8>(p, 2) == 0xbf
+}
+
 /**
  * Cuts [from, to) into lines, of which none ends before `scan`, and validates each. Offsets relative to `from`'s origin `origin` go to
  * `starts` and `ends` (u32), shards to `routes` (u16, when `shards` > 0), refusals (line, reason, offset; at most `room`) to `refusals`.
- * Returns the number of accepted lines.
+ * The first line of a stream may begin with a byte order mark, which is skipped. Returns the number of accepted lines.
  */
 export function lines(
   origin: usize,
   from: usize,
   scan: usize,
   to: usize,
+  isFirst: bool,
   maxLine: i32,
   maxDepth: i32,
   shards: u32,
@@ -70,6 +76,7 @@ export function lines(
     const cut = newline(scan, to)
     if (cut >= to) break
     const end = cut > start && load<u8>(cut - 1) == 0x0d ? cut - 1 : cut
+    if (isFirst && line == 0 && isMark(start, end)) start += 3
     const length = i32(end - start)
     let reason: i32 = 0
     let offset: i32 = 0

@@ -105,6 +105,8 @@ interface RunExtras {
   readonly record?: boolean | undefined
   readonly branches?: ReadonlyArray<Branch> | undefined
   readonly onSometimes?: RunOptions["onSometimes"]
+  /** Bounds that are tighter than those of the scenario. */
+  readonly limits?: Partial<Limits> | undefined
 }
 
 const guardKey = Symbol.for("@perigee/sim/guarded")
@@ -142,7 +144,7 @@ export const run = async (
     tape: recipe.tape,
     families: definition.families,
     driver: options.driver,
-    limits: options.limits,
+    limits: { ...options.limits, ...extras.limits },
     leaks: options.leaks,
     tripwire: options.tripwire,
     fullTrace: extras.fullTrace,
@@ -401,7 +403,13 @@ export const investigate = async (
   if (options.shrink === false || definition.options.driver === "async" || failed.hash === "") {
     return { result: full, reproduced: true, branches }
   }
-  const replay: Shrink.Replay = (candidate, record) => run(definition, candidate, { branches, record })
+  // Without a fault that it needed to end, a program may go on for ever: that is another failure, told quickly.
+  const limits = {
+    steps: failed.steps * 10 + 10_000,
+    simulatedMs: failed.simulatedMs * 10 + 600_000,
+    realMs: Math.min(definition.options.limits?.realMs ?? defaultLimits.realMs, 10_000)
+  }
+  const replay: Shrink.Replay = (candidate, record) => run(definition, candidate, { branches, record, limits })
   const shrunk = await Shrink.shrink(failed, replay, {
     realNow: options.realNow ?? realNowMs,
     realMs: definition.options.shrinkMs

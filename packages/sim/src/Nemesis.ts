@@ -36,8 +36,8 @@ export interface Chaos {
   readonly hosts: ReadonlyArray<Host<any>>
   /** Processes that may be down at the same time. */
   readonly maxDead: number
-  /** Microseconds that the next timer is late. */
-  lateness: () => number
+  /** Each adds its microseconds to the next timer. */
+  readonly lateness: Set<() => number>
 }
 
 /** What a fault did: whom it hit and how to end it. Undefined when there was nothing to hit. */
@@ -302,16 +302,16 @@ const process: ReadonlyArray<Family> = [
   }),
   family("lateTimers", "process", { most: 2, duration: [1000, 10_000], level: [50, 150] }, (chaos, fault) => {
     const rng = new Rng(fault.pick, chaos.world.seed.lo, "lateTimers")
-    const before = chaos.lateness
-    chaos.lateness = () => {
+    const lateness = () => {
       if (!rng.chance(0.25)) return 0
       const u = rng.double()
       return Math.round(u * u * u * fault.level * 1000)
     }
+    chaos.lateness.add(lateness)
     return {
       target: `up to ${fault.level} ms`,
       end: () => {
-        chaos.lateness = before
+        chaos.lateness.delete(lateness)
       }
     }
   })
@@ -338,14 +338,7 @@ const disk: ReadonlyArray<Family> = [
   family("fullDisk", "disk", { most: 3, duration: [100, 5000] }, (chaos, fault) => {
     const host = anyHost(chaos, fault)
     if (host === undefined) return undefined
-    const capacity = host.disk.model.capacity
-    host.disk.model.capacity = host.disk.model.used
-    return {
-      target: host.name,
-      end: () => {
-        host.disk.model.capacity = capacity
-      }
-    }
+    return { target: host.name, end: host.disk.model.fill() }
   }),
   family("diskError", "disk", { most: 6, level: [1, 40] }, (chaos, fault) => {
     const host = anyHost(chaos, fault)

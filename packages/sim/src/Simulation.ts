@@ -159,7 +159,7 @@ export class Sim implements Assert {
       network: this.network,
       hosts: this.#prey,
       maxDead: config.maxDead,
-      lateness: () => 0
+      lateness: new Set()
     }
     this.nemesis = new Nemesis(this.#chaos, options.families)
     this.world.trace.observe((event) => {
@@ -181,7 +181,11 @@ export class Sim implements Assert {
         buggify: this.#buggify,
         ledger: this.ledger,
         programs: this.#programs,
-        lateness: () => this.#chaos.lateness()
+        lateness: () => {
+          let sum = 0
+          for (const late of this.#chaos.lateness) sum += late()
+          return sum
+        }
       },
       name,
       layer

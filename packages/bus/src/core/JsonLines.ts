@@ -47,13 +47,14 @@ const lf = 10
 const cr = 13
 /** Bytes of one record in the table of refusals: line, reason, offset. */
 const refusalBytes = 12
+const isMark = (bytes: Uint8Array): boolean => bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf
 const align = (address: number): number => (address + 15) & ~15
 
 /**
  * A decoder for one stream of NDJSON.
  *
  * Lines end with `\n` or `\r\n`, the last one also with the stream. A line is kept when it is one JSON document (RFC 8259, strict UTF-8);
- * blank lines are skipped, but counted in the numbers of later ones. Between chunks it holds at most one unfinished line: a longer one
+ * blank lines are skipped, but counted in the numbers of later ones; a byte order mark at the start of the stream is skipped. Between chunks it holds at most one unfinished line: a longer one
  * is refused once, as `tooLong`, and skipped to its end without being held.
  *
  * @category models
@@ -133,6 +134,7 @@ export class JsonLines {
       this.#held,
       scan,
       to,
+      this.#lines === 0,
       this.#maxLine,
       this.#maxDepth,
       shards,
@@ -147,7 +149,7 @@ export class JsonLines {
     this.#lines += wasm.seen.value
     this.#held = wasm.rest.value
     this.#heldBytes = to - this.#held
-    if (this.#isTooLong(to)) {
+    if (this.#isTooLong()) {
       this.#skipping = true
       this.#held = origin
       this.#heldBytes = 0
@@ -177,10 +179,11 @@ export class JsonLines {
     return address
   }
 
-  /** A carriage return that may belong to the end of line is not counted yet. */
-  #isTooLong(to: number): boolean {
-    const excess = this.#heldBytes - this.#maxLine
-    return excess > 1 || (excess === 1 && new Uint8Array(this.#wasm.memory.buffer)[to - 1] !== cr)
+  /** A carriage return that may belong to the end of line is not counted yet, nor a byte order mark. */
+  #isTooLong(): boolean {
+    const bytes = new Uint8Array(this.#wasm.memory.buffer, this.#held, this.#heldBytes)
+    const excess = this.#heldBytes - this.#maxLine - (this.#lines === 0 && isMark(bytes) ? 3 : 0)
+    return excess > 1 || (excess === 1 && bytes.at(-1) !== cr)
   }
 
   #rejected(table: number, count: number): Array<RejectedLine> {

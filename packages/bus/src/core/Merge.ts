@@ -8,17 +8,14 @@ import type { StoredEvent } from "../Event.ts"
 import { type Judge, ShardRead } from "./ShardRead.ts"
 import * as TimeOrder from "./TimeOrder.ts"
 
-export type { Judge, Verdict } from "./ShardRead.ts"
+export type { Judge } from "./ShardRead.ts"
 
 /** Entries read of one shard for one page. */
 export const perShardCap = 10_000
 /** Entries read for one page when a filter may drop them. */
 const scanBudget = 10_000
-/**
- * Entries looked at for one page, over all shards, however small it is, when some of them may not be in it: a filter may drop them, and time
- * order puts right what a shard stored out of order among them.
- */
-const defaultReadAhead = 1000
+/** Entries looked at for one page in time order, over all shards, however small it is: what a shard stored out of order there is put right. */
+const defaultTimeWindow = 256
 const maxRounds = 16
 
 export interface MergeOptions {
@@ -30,8 +27,8 @@ export interface MergeOptions {
   readonly cursor: Cursor.Cursor
   /** Decides which events may be returned; all of them when there is none. */
   readonly judge: Judge | undefined
-  /** Entries looked at for a page, at the least, where not all of them need be in it. Default 1,000. */
-  readonly readAhead?: number | undefined
+  /** Entries looked at for a page in time order, at the least. Default 256. */
+  readonly timeWindow?: number | undefined
 }
 
 export interface Want {
@@ -75,12 +72,9 @@ export class Merge {
     this.reads = rotated.map((shard) => new ShardRead(shard, Cursor.get(cursor, shard), cursor.ahead.get(shard), judge))
     this.byShard = new Map(this.reads.map((read) => [read.shard, read]))
     const share = Math.ceil(limit / Math.max(1, shards.length))
-    // A filter drops some, and another shard may hold what comes first in time: read more than the share then.
-    const least = Math.ceil((options.readAhead ?? defaultReadAhead) / Math.max(1, shards.length))
-    this.quota = judge !== undefined
-      ? Math.max(3 * share, least)
-      : options.order === "insertionTs"
-      ? Math.max(2 * share, least)
+    // Without regard to what a filter drops: reading again costs less than parsing what does not fit on the page.
+    this.quota = options.order === "insertionTs"
+      ? Math.max(2 * share, Math.ceil((options.timeWindow ?? defaultTimeWindow) / Math.max(1, shards.length)))
       : share
   }
 
@@ -102,16 +96,18 @@ export class Merge {
     }
     if (judge !== undefined && scanned >= Math.max(scanBudget, 3 * limit)) return []
     const open = (read: ShardRead): boolean => !read.closed && read.fetched < perShardCap
-    if (order === "insertionTs") {
-      const reads = TimeOrder.behind(this.reads, limit)
-      // If one of them cannot be read further, the page ends at what it is known to.
-      if (reads.length === 0 || !reads.every(open)) return []
-      this.quota = judge === undefined ? Math.max(this.quota, limit) : this.quota * 2
-      return reads.map((read) => this.want(read, this.quota))
-    }
-    if (ready >= limit) return []
-    const reads = this.reads.filter(open)
-    this.quota = judge === undefined ? Math.ceil((limit - ready) / Math.max(1, reads.length)) : this.quota * 2
+    const reads = order === "insertionTs"
+      ? TimeOrder.behind(this.reads, limit)
+      : ready < limit
+      ? this.reads.filter(open)
+      : []
+    // In time order, the page ends at what a shard is known to that cannot be read further.
+    if (reads.length === 0 || !reads.every(open)) return []
+    // As many as it takes if the rest is like what was seen.
+    const missing = order === "insertionTs" ? limit : limit - ready
+    this.quota = ready === 0
+      ? Math.max(4 * this.quota, missing)
+      : Math.ceil((missing * Math.max(1, scanned / ready)) / reads.length)
     return reads.map((read) => this.want(read, this.quota))
   }
 

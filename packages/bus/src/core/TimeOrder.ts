@@ -44,25 +44,15 @@ class Run {
     return this.out - this.first
   }
 
-  take(): StoredEvent {
-    const index = this.head
+  /** Returns the candidate at `index`: the head, or the first that was not returned if no other is taken after it. */
+  take(index: number): StoredEvent {
     this.out++
-    if (this.returned === undefined) this.first++
-    else this.mark(index)
-    return this.read.candidates[index]!
-  }
-
-  private mark(index: number): void {
-    this.returned![index] = 1
-    while (this.first < this.returned!.length && this.returned![this.first] === 1) this.first++
-  }
-
-  /** Returns the first one not returned, out of its turn. No other may be taken after it. */
-  takeFirst(): StoredEvent {
-    const index = this.first
-    this.out++
-    if (this.returned === undefined) this.first++
-    else this.mark(index)
+    if (this.returned === undefined) {
+      this.first++
+    } else {
+      this.returned[index] = 1
+      while (this.first < this.returned.length && this.returned[this.first] === 1) this.first++
+    }
     return this.read.candidates[index]!
   }
 
@@ -153,11 +143,14 @@ export const cut = (reads: ReadonlyArray<ShardRead>, limit: number, maxAhead: nu
     if (until !== undefined && run.times[run.head]! > until) break
     if (run.head !== run.first && remembered >= maxAhead) {
       // Only when the page would be empty is the order given up, for one event.
-      if (events.length === 0) events.push(heap.reduce(fuller).takeFirst())
+      if (events.length === 0) {
+        const full = heap.reduce(fuller)
+        events.push(full.take(full.first))
+      }
       break
     }
     remembered -= run.ahead
-    events.push(run.take())
+    events.push(run.take(run.head))
     remembered += run.ahead
     if (run.head === -1) {
       const last = heap.pop()!

@@ -138,23 +138,41 @@ export const read = (text: string): Fields => {
   return fields
 }
 
+const plain = /^[\w-]*$/
+const beyondAscii = /[\u0080-\uffff]/g
+
+/** A string literal in ASCII, whatever it holds. */
+const quote = (text: string): string =>
+  plain.test(text)
+    ? `"${text}"`
+    : JSON.stringify(text).replace(beyondAscii, escape)
+
+const escape = (unit: string): string => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`
+
+const ascending = <A>(map: ReadonlyMap<number, A>): ReadonlyMap<number, A> => {
+  let last = -1
+  for (const shard of map.keys()) {
+    if (shard < last) return new Map([...map].sort(([a], [b]) => a - b))
+    last = shard
+  }
+  return map
+}
+
+/** Writes ASCII only: equal cursors are equal texts. */
 export const write = (fields: {
   readonly positions: ReadonlyMap<number, string>
   readonly ahead: ReadonlyMap<number, ReadonlySet<string>>
   readonly store: string | null
   readonly turn: number | null
 }): string => {
-  const members: Array<string> = []
-  for (const shard of [...fields.positions.keys()].sort((a, b) => a - b)) {
-    members.push(`"${shard}":${JSON.stringify(fields.positions.get(shard))}`)
-  }
-  if (fields.store !== null) members.push(`"store":${JSON.stringify(fields.store)}`)
-  if (fields.turn !== null) members.push(`"turn":"${fields.turn}"`)
+  let json = ""
+  for (const [shard, position] of ascending(fields.positions)) json += `,"${shard}":${quote(position)}`
+  if (fields.store !== null) json += `,"store":${quote(fields.store)}`
+  if (fields.turn !== null) json += `,"turn":"${fields.turn}"`
   if (fields.ahead.size > 0) {
-    const lists = [...fields.ahead.keys()]
-      .sort((a, b) => a - b)
-      .map((shard) => `"${shard}":${JSON.stringify([...fields.ahead.get(shard)!])}`)
-    members.push(`"ahead":{${lists.join(",")}}`)
+    let lists = ""
+    for (const [shard, ids] of ascending(fields.ahead)) lists += `,"${shard}":[${Array.from(ids, quote).join(",")}]`
+    json += `,"ahead":{${lists.slice(1)}}`
   }
-  return `{${members.join(",")}}`
+  return `{${json.slice(1)}}`
 }

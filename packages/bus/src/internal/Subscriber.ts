@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import type * as Result from "effect/Result"
@@ -113,10 +114,19 @@ const follow = Effect.fnUntraced(function*(
     page: Effect.result(poller.read({ limit, order: "shards", cursor, judge, shards }))
   })
 
+  const readAhead = (cursor: Cursor.Cursor): Effect.Effect<Look> => {
+    const next = look(cursor)
+    return Effect.map(Effect.forkIn(next.page, scope, { startImmediately: true }), (fiber) => ({
+      ...next,
+      // A consumer that was cut off takes the scope's fibers with it; should it pull again, it reads for itself.
+      page: Effect.flatMap(Fiber.await(fiber), (exit) => Exit.isSuccess(exit) ? Effect.succeed(exit.value) : next.page)
+    }))
+  }
+
   const idle = (seen: number): Effect.Effect<void> =>
     options.pollInterval === undefined
       ? wake.changed(seen)
-      : Effect.raceFirst(wake.changed(seen), Effect.sleep(options.pollInterval))
+      : Effect.asVoid(Effect.timeoutOption(wake.changed(seen), options.pollInterval))
 
   const next = Effect.gen(function*() {
     for (;;) {
@@ -132,17 +142,17 @@ const follow = Effect.fnUntraced(function*(
       const troubled = page.failedShards.length > 0 || page.stalledShards.length > 0
       if (troubled || page.unreadable > 0) yield* report(page)
       if (!troubled) yield* patience.reset
-      const start = cursor
-      cursor = page.cursor
       if (page.events.length > 0) {
-        if (page.hasMore) {
-          const next = look(cursor)
-          ahead = { ...next, page: Fiber.join(yield* Effect.forkIn(next.page, scope, { startImmediately: true })) }
-        }
+        const following = page.hasMore ? yield* readAhead(page.cursor) : undefined
+        // Nothing below can be interrupted: either the page is delivered and the cursor behind it, or neither.
+        const events = Trail.events(cursor, page, poller.encodeCursor)
+        cursor = page.cursor
+        ahead = following
         // A shard that fails while others deliver costs patience as well, or it would fail unnoticed for ever.
-        if (troubled) trouble = troubleOf(adapter, page)
-        return Trail.events(start, page, poller.encodeCursor) as [BusEvent, ...Array<BusEvent>]
+        trouble = troubled ? troubleOf(adapter, page) : undefined
+        return events as [BusEvent, ...Array<BusEvent>]
       }
+      cursor = page.cursor
       if (troubled) {
         yield* patience.spend(troubleOf(adapter, page))
         yield* patience.pause

@@ -12,7 +12,10 @@ class Trail {
   private readonly rotation: ReadonlyArray<number>
   private readonly encode: (cursor: Cursor.Cursor) => Result.Result<string, unknown>
   private walked = 0
-  private last = new Map<number, StoredEvent>()
+  /** Positions behind the events walked, but for those in `fresh`. */
+  private positions: Map<number, string>
+  /** The last event walked of each shard whose position was not asked for since. */
+  private readonly fresh = new Map<number, StoredEvent>()
 
   constructor(
     start: Cursor.Cursor,
@@ -28,6 +31,7 @@ class Trail {
     this.events = page.events
     this.rotation = page.rotation
     this.encode = encode
+    this.positions = new Map(start.positions)
   }
 
   /** The cursor just behind the event at `index`. */
@@ -36,19 +40,24 @@ class Trail {
     if (index === this.events.length - 1) return Result.getOrThrow(this.encode(this.end))
     if (index < this.walked - 1) {
       this.walked = 0
-      this.last = new Map()
+      this.positions = new Map(this.start.positions)
+      this.fresh.clear()
     }
     for (; this.walked <= index; this.walked++) {
       const event = this.events[this.walked]!
-      this.last.set(event.shard, event)
+      this.fresh.set(event.shard, event)
     }
-    const positions = new Map(this.start.positions)
-    for (const [shard, event] of this.last) positions.set(shard, event.id)
-    const next = (this.rotation.indexOf(this.events[index]!.shard) + 1) % this.rotation.length
-    const turn = this.rotation[next]!
+    for (const [shard, event] of this.fresh) this.positions.set(shard, event.id)
+    this.fresh.clear()
     return Result.getOrThrow(
-      this.encode({ ...this.start, positions, turn: this.rotation.every((shard) => shard >= turn) ? null : turn })
+      this.encode({ ...this.start, positions: this.positions, turn: this.turnAfter(this.events[index]!.shard) })
     )
+  }
+
+  /** The shard to be served after this one; null for the lowest, with which rotations begin. */
+  private turnAfter(shard: number): number | null {
+    const next = this.rotation[(this.rotation.indexOf(shard) + 1) % this.rotation.length]!
+    return this.rotation.some((other) => other < next) ? next : null
   }
 }
 

@@ -194,6 +194,25 @@ describe("JsonLines", () => {
     assert.deepStrictEqual(read(Array.from(input, (byte) => Uint8Array.of(byte))), expected)
   })
 
+  it("skips a byte order mark at the start of the stream, nowhere else", () => {
+    const mark = "\ufeff"
+    const expected: Read = {
+      lines: ["\"12345678\"", "2"],
+      routes: [],
+      rejected: [{ line: 3, reason: "notJson", offset: 0 }],
+      rejectedCount: 1
+    }
+    const input = Buffer.from(`${mark}"12345678"\r\n2\n${mark}3\n`)
+    assert.deepStrictEqual(read([input], { maxLineBytes: 10 }), expected)
+    assert.deepStrictEqual(read(Array.from(input, (byte) => Uint8Array.of(byte)), { maxLineBytes: 10 }), expected)
+    assert.deepStrictEqual(read([Buffer.from(`${mark}"123456789"`)], { maxLineBytes: 10 }).rejected, [{
+      line: 1,
+      reason: "tooLong",
+      offset: 10
+    }])
+    assert.deepStrictEqual(read([Buffer.from(mark)]).rejectedCount, 0)
+  })
+
   it("carries nothing over an empty stream, and works again after its end", () => {
     assert.deepStrictEqual(read([]).lines, [])
     const decoder = new JsonLines()

@@ -11,10 +11,10 @@ const page = (
   limit: number,
   order: "shards" | "insertionTs",
   judge?: Judge,
-  readAhead = 1
+  timeWindow = 1
 ): Page => {
   const shards = [...store.shards.keys()].sort((a, b) => a - b)
-  const merge = new Merge({ limit, order, shards, cursor, judge, readAhead })
+  const merge = new Merge({ limit, order, shards, cursor, judge, timeWindow })
   for (let wants = merge.wants(); wants.length > 0; wants = merge.wants()) {
     for (const want of wants) {
       assert.isAtLeast(want.limit, 1)

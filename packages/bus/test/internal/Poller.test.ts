@@ -107,6 +107,37 @@ describe("which shards", () => {
     }))
 })
 
+describe("requests and responses", () => {
+  it.effect("C20 C21 every field has a default: the beginning, every shard, no filter, stored order", () =>
+    Effect.gen(function*() {
+      const store = new ReadableStore().add(0, at(9, 3)).add(1, at(5))
+      const plain = yield* poll(store, { limit: 10 })
+      const spelt: PollRequest = {
+        limit: 10,
+        cursor: undefined,
+        filter: undefined,
+        order: "shards",
+        shards: undefined,
+        channel: undefined
+      }
+      assert.deepStrictEqual(ids(yield* poll(store, spelt)), ids(plain))
+      assert.deepStrictEqual(ids(plain), ["0/1", "1/1", "0/2"])
+      assert.notDeepEqual(ids(yield* poll(store, { ...spelt, order: "insertionTs" })), ids(plain))
+    }))
+  it.effect("C22 an empty response says nothing in every member", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* poll(new ReadableStore(), { limit: 10 }), {
+        events: [],
+        nextCursor: null,
+        hasMore: false,
+        truncatedAtPerShardCap: false,
+        stalledShards: [],
+        failedShards: [],
+        unreadable: 0
+      })
+    }))
+})
+
 describe("pages", () => {
   it.effect("G07 a page of everything has a cursor", () =>
     Effect.gen(function*() {

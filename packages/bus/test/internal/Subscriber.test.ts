@@ -388,6 +388,30 @@ describe("interruption", () => {
         }
       }
     }))
+  it.effect("a pull that was interrupted anywhere can be pulled again, and no event is lost or repeated", () =>
+    Effect.gen(function*() {
+      for (let steps = 0; steps < 12; steps++) {
+        const bus = new Fixture().add(0, many(20)).add(1, many(9)).close()
+        bus.store.onPoll = () => Effect.yieldNow
+        const seen: Array<string> = []
+        yield* Effect.scoped(Effect.gen(function*() {
+          const pull = yield* Stream.toPull(bus.subscribe({ chunkSize: 4 }))
+          for (let turn = 0;; turn++) {
+            const fiber = yield* Effect.forkChild(pull, { startImmediately: turn % 2 === 0 })
+            // Every third pull runs to its end, the others are cut off after some steps.
+            if (turn % 3 > 0) {
+              for (let step = 0; step < steps; step++) yield* Effect.yieldNow
+              yield* Fiber.interrupt(fiber)
+            }
+            const exit = yield* Fiber.await(fiber)
+            if (Exit.isSuccess(exit)) seen.push(...exit.value.map(name))
+            else if (!Exit.hasInterrupts(exit)) return
+          }
+        }))
+        assert.strictEqual(seen.length, 29, `cut off after ${steps} steps`)
+        assert.strictEqual(new Set(seen).size, 29)
+      }
+    }))
   it.effect("events are values that survive their page", () =>
     Effect.gen(function*() {
       const bus = new Fixture().add(0, [{ raw: `{"a":1}`, channel: "c", ts: BigInt(9) }]).close()

@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
+import { adapterError } from "../../src/Adapter.ts"
 import type { EventBusOptions } from "../../src/BusConfig.ts"
 import * as Event from "../../src/Event.ts"
 import { EventBus } from "../../src/EventBus.ts"
 import * as Filter from "../../src/Filter.ts"
 import type { BusEvent } from "../../src/Subscription.ts"
 import { ReadableStore } from "../support/ReadableStore.ts"
+import { Prng } from "../utils/prng.ts"
 
 const open = Effect.fnUntraced(function*(options: EventBusOptions = {}, store: ReadableStore = new ReadableStore()) {
   const context = yield* Layer.build(EventBus.layer({ shards: 4, ...options }).pipe(Layer.provide(store.layer)))
@@ -155,6 +157,55 @@ describe("a subscription of a bus", () => {
       yield* TestClock.adjust("10 seconds")
       assert.deepStrictEqual(sorted(yield* Fiber.join(fiber)), upTo(5))
     }))
+})
+
+describe("a consumer in bad weather", () => {
+  it.effect.each([1, 2, 3, 4, 5])(
+    "gets each event once, in the order of its key: seed %i",
+    (seed) =>
+      Effect.gen(function*() {
+        const prng = new Prng(seed)
+        const { bus, store } = yield* open({ shards: 3 })
+        store.onPoll = (shard) =>
+          prng.chance(0.3)
+            ? Effect.fail(adapterError("readable", prng.pick(["Transient", "Connection"]), `shard ${shard} is busy`))
+            : prng.chance(0.3)
+            ? Effect.sleep(prng.int(1, 200))
+            : Effect.void
+        const seen: Array<BusEvent> = []
+        // Stopped again and again, it comes back with nothing but its last cursor.
+        const consumer = Effect.gen(function*() {
+          let from: { readonly cursor: string } | undefined
+          for (;;) {
+            const events = yield* Stream.runCollect(Stream.take(
+              bus.subscribe({ from, chunkSize: prng.int(1, 40), onDiagnostics: () => Effect.void }),
+              prng.int(1, 60)
+            ))
+            if (events.length === 0) return
+            seen.push(...events)
+            from = { cursor: events.at(-1)!.cursor }
+          }
+        })
+        const producer = Effect.gen(function*() {
+          for (let round = 0; round < 30; round++) {
+            const texts = numbered(20, round * 20)
+            yield* bus.publishAllRaw(texts, { key: texts.map((_, i) => `key ${i % 7}`) })
+            yield* Effect.sleep(prng.int(0, 100))
+          }
+          yield* bus.shutdown
+        })
+        const fibers = [yield* Effect.forkChild(consumer), yield* Effect.forkChild(producer)]
+        for (let turn = 0; turn < 2000 && fibers.some((fiber) => fiber.pollUnsafe() === undefined); turn++) {
+          yield* TestClock.adjust("100 millis")
+        }
+        yield* Fiber.joinAll(fibers)
+        assert.deepStrictEqual(sorted(seen), upTo(600))
+        for (let key = 0; key < 7; key++) {
+          const own = seen.map(number).filter((i) => (i % 20) % 7 === key)
+          assert.deepStrictEqual(own, own.toSorted((a, b) => a - b))
+        }
+      })
+  )
 })
 
 describe("a poll of a bus", () => {

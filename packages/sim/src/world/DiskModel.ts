@@ -102,6 +102,20 @@ export class DiskModel {
     this.#make("Directory", 0o755, 0)
   }
 
+  #fillers = 0
+
+  /** Leaves no room until the returned function is called, however often it was filled. */
+  fill(): () => void {
+    this.#fillers++
+    return () => {
+      this.#fillers--
+    }
+  }
+
+  get #room(): number {
+    return this.#fillers > 0 ? 0 : this.capacity - this.#used
+  }
+
   /** Bytes of file content in use. */
   get used(): number {
     return this.#used
@@ -245,7 +259,7 @@ export class DiskModel {
     this.#writable("write", `inode ${ino}`)
     const offset = position ?? inode.cache.size
     const wanted = Math.max(0, offset + bytes.length - inode.cache.size)
-    const room = this.capacity - this.#used
+    const room = this.#room
     let taken = bytes
     if (wanted > room) {
       taken = bytes.subarray(0, Math.max(0, bytes.length - (wanted - room)))
@@ -263,7 +277,7 @@ export class DiskModel {
     const inode = this.inode(ino)
     this.#writable("ftruncate", `inode ${ino}`)
     if (inode.type !== "File") throw new DiskFailure("EISDIR", "ftruncate", `inode ${ino}`)
-    if (size > inode.cache.size && size - inode.cache.size > this.capacity - this.#used) {
+    if (size > inode.cache.size && size - inode.cache.size > this.#room) {
       throw new DiskFailure("ENOSPC", "ftruncate", `inode ${ino}`)
     }
     if (size === inode.cache.size) return

@@ -2,8 +2,8 @@
  * An append-only log of records over any `FileSystem`, with `sync` as the only promise of durability: the port that an
  * event store needs, runnable on Node's disk and on the simulated one.
  *
- * A record is a length, a checksum and its bytes. Opening reads to the first record that does not check and cuts the
- * file there, which is what a torn write leaves.
+ * A record is a length, a checksum and its bytes. Opening reads to the first record that does not check, which is what
+ * a torn write leaves, and writes what came before it anew: the cost of opening is the size of the log.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -90,15 +90,22 @@ export const open = (path: string): Effect.Effect<LogStore, LogError, FileSystem
     const fs = yield* FileSystem.FileSystem
     const failed = (operation: LogError["operation"], outcome: LogError["outcome"]) => (cause: PlatformError) =>
       new LogError({ operation, outcome, cause })
-    const file = yield* fs.open(path, { flag: "a+" }).pipe(Effect.mapError(failed("open", "notDone")))
-    const existing = yield* fs.readFile(path).pipe(Effect.mapError(failed("open", "notDone")))
+    const notOpen = Effect.mapError(failed("open", "notDone"))
+    const existing = (yield* notOpen(fs.exists(path))) ? yield* notOpen(fs.readFile(path)) : new Uint8Array(0)
     const { end, offsets } = scan(existing)
     let size = end
-    if (end < existing.length) {
-      yield* file.truncate(end).pipe(Effect.mapError(failed("open", "notDone")))
-    }
-    // What was found may not be durable yet, and from here on it is relied upon.
-    yield* file.sync.pipe(Effect.mapError(failed("open", "notDone")))
+    // A sync that failed leaves pages which read well, count as clean, and are not on the disk: no later sync brings
+    // them there. What is relied upon from here on is therefore written again, beside, and put in place.
+    const fresh = `${path}.new`
+    yield* notOpen(Effect.scoped(Effect.gen(function*() {
+      const copy = yield* fs.open(fresh, { flag: "w" })
+      if (end > 0) yield* copy.writeAll(existing.subarray(0, end))
+      yield* copy.sync
+    })))
+    yield* notOpen(fs.rename(fresh, path))
+    const file = yield* notOpen(fs.open(path, { flag: "a+" }))
+    // Makes the new name durable too.
+    yield* notOpen(file.sync)
     const lock = yield* Semaphore.make(1)
     let broken = false
     const guard = <A>(operation: "append" | "sync", effect: Effect.Effect<A, PlatformError>) =>

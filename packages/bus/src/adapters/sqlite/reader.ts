@@ -45,7 +45,9 @@ class Reader {
         const last = row["last"] as number
         const data = row["data"] as Uint8Array<ArrayBuffer>
         if (!isIntact(data, hash)) {
-          throw new Damaged(`events ${first} to ${last} of shard ${shard} do not match their checksum`)
+          throw new Damaged(
+            `events ${first} to ${last} of shard ${shard} do not match their checksum; position ${last} lies behind them`
+          )
         }
         page.push({ first, bytes: data })
         bytes += data.length

@@ -28,6 +28,7 @@ export interface Exports {
     from: number,
     scan: number,
     to: number,
+    isFirst: boolean,
     maxLine: number,
     maxDepth: number,
     shards: number,

@@ -1,0 +1,27 @@
+import type { LinkSink } from "../Link.ts"
+import type { LinkError } from "../LinkError.ts"
+
+/** A sink whose target can be replaced between two payloads of one read: first the opening, then the conduit. */
+export class Relay implements LinkSink {
+  target: LinkSink
+
+  constructor(target: LinkSink) {
+    this.target = target
+  }
+
+  payload(bytes: Uint8Array, offset: number, length: number, owned: boolean): boolean | void {
+    return this.target.payload(bytes, offset, length, owned)
+  }
+
+  flush(): void {
+    this.target.flush()
+  }
+
+  writable(): void {
+    this.target.writable()
+  }
+
+  closed(error: LinkError): void {
+    this.target.closed(error)
+  }
+}
