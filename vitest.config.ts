@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config"
 // Tests run on the sources: the private export condition leads every workspace import to `src`.
 const conditions = ["@perigee/source"]
 
-const projects = ["packages", "apps"].flatMap((room) =>
+const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap((room) =>
   readdirSync(room)
     .filter((name) => existsSync(`${room}/${name}/test`))
     .map((name) => ({

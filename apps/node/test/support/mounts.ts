@@ -1,0 +1,28 @@
+import { Effect } from "effect"
+import { spawnSync } from "node:child_process"
+import { scratch } from "./TestNode.ts"
+
+const run = (command: string, ...args: ReadonlyArray<string>): boolean =>
+  spawnSync(command, args, { stdio: "ignore" }).status === 0
+
+/** Whether this machine lets us mount file systems: Linux, with the right to. */
+export const canMount: boolean = process.platform === "linux" && process.getuid?.() === 0 &&
+  run("unshare", "--mount", "true")
+
+/** A small file system in memory, mounted for the life of the scope. */
+export const tmpfs = (kibibytes: number) =>
+  Effect.flatMap(scratch, (path) =>
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        if (!run("mount", "-t", "tmpfs", "-o", `size=${kibibytes}k`, "tmpfs", path)) {
+          throw new Error(`cannot mount on ${path}`)
+        }
+        return path
+      }),
+      () => Effect.sync(() => run("umount", "--lazy", path))
+    ))
+
+export const remount = (path: string, options: string) =>
+  Effect.sync(() => {
+    if (!run("mount", "-o", `remount,${options}`, path)) throw new Error(`cannot remount ${path}`)
+  })

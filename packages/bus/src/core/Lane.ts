@@ -1,0 +1,193 @@
+/**
+ * Everything one shard has: its ring, its ledger, its batching policy, its counters.
+ */
+import type { Batch } from "../Batch.ts"
+import type { Batcher } from "./Batcher.ts"
+import type { Lease } from "./Block.ts"
+import type { Producers } from "./Producers.ts"
+import type { Cut, Ring } from "./Ring.ts"
+import { type Loss, Settlement } from "./Settlement.ts"
+import { Signal } from "./Signal.ts"
+
+/** A batch on its way, with what is needed to settle it. */
+export interface Shipment {
+  readonly batch: Batch
+  readonly cut: Cut
+  /** Ordinals of the events taken. */
+  readonly from: number
+  readonly to: number
+}
+
+/** A producer's fiber waiting for room; `attempt` tries again and says whether it is done waiting. */
+export interface Suspended {
+  readonly attempt: () => boolean
+  readonly refuse: () => void
+}
+
+/** One shard of a bus. */
+export class Lane {
+  readonly id: number
+  readonly ring: Ring
+  readonly batcher: Batcher
+  readonly settlement = new Settlement()
+  readonly signal = new Signal()
+  /** Ring length at which the sleeping worker wants to be woken. */
+  wakeAt = Number.POSITIVE_INFINITY
+  /** Whether a batch is with the adapter. */
+  inFlight = false
+  /** Sequence of the next event to be put in a batch; saturates at the largest safe integer. */
+  nextSequence: number
+  rejected = 0
+  evicted = 0
+  failed = 0
+  stranded = 0
+  dispatched = 0
+  batchesDispatched = 0
+  batchesFailed = 0
+  retries = 0
+  #waiting: Array<Suspended> = []
+  #observed = 0
+
+  constructor(id: number, ring: Ring, batcher: Batcher, nextSequence: number) {
+    this.id = id
+    this.ring = ring
+    this.batcher = batcher
+    this.nextSequence = nextSequence
+  }
+
+  /** Whether producers wait for room: then newcomers queue behind them. */
+  get isContended(): boolean {
+    return this.#waiting.length > 0
+  }
+
+  /** Appends an event that the ring accepts, and wakes the worker when it has enough. */
+  accept(payload: Uint8Array, from: number, to: number, millis: number, nanos: number, channel: number): void {
+    this.ring.push(payload, from, to, millis, nanos, channel)
+    this.settlement.accepted++
+    if (this.ring.length >= this.wakeAt) {
+      this.wakeAt = Number.POSITIVE_INFINITY
+      this.signal.raise()
+    }
+  }
+
+  /** Wakes the worker whatever is in the ring: somebody waits, or the bus closes. */
+  wake(): void {
+    this.wakeAt = Number.POSITIVE_INFINITY
+    this.signal.raise()
+  }
+
+  /** Drops the oldest queued event for a newer one; false when it belongs to a named producer, whose events are never dropped. */
+  evictOldest(): boolean {
+    if (this.ring.isEmpty || this.ring.headLease !== undefined) return false
+    const ordinal = this.settlement.accepted - this.ring.length + 1
+    this.ring.evict()
+    this.evicted++
+    this.settlement.lose(ordinal, ordinal, "evicted", undefined)
+    if (!this.inFlight) this.settlement.settle(ordinal)
+    return true
+  }
+
+  /** Tells the batching policy what has arrived. */
+  observeArrivals(now: number): void {
+    this.batcher.observe(this.settlement.accepted - this.#observed, now)
+    this.#observed = this.settlement.accepted
+  }
+
+  /** Takes up to `max` events as a batch; null when all of them were stale and settled at once. */
+  ship(max: number, nonce: bigint, channels: ReadonlyArray<string>, producers: Producers): Shipment | null {
+    const from = this.settlement.accepted - this.ring.length + 1
+    const cut = this.ring.cut(max)
+    const to = from + cut.taken - 1
+    for (const index of cut.stale) this.settlement.lose(from + index, from + index, "failed", undefined)
+    this.failed += cut.stale.length
+    if (cut.count === 0) {
+      this.ring.release(cut, false)
+      this.settlement.settle(to)
+      return null
+    }
+    this.inFlight = true
+    const sequenceStart = this.nextSequence
+    this.nextSequence = Math.min(sequenceStart + cut.count, Number.MAX_SAFE_INTEGER)
+    const marks = [...cut.marks].flatMap(([lease, sequence]) =>
+      producers.peek(lease.producer)?.marksAt(sequence, this.id) ?? []
+    )
+    const batch: Batch = {
+      shard: this.id,
+      nonce,
+      sequenceStart,
+      count: cut.count,
+      byteLength: cut.byteLength,
+      segments: cut.segments,
+      channels,
+      marks
+    }
+    return { batch, cut, from, to }
+  }
+
+  /** The adapter has the shipment. */
+  stored(shipment: Shipment, producers: Producers): void {
+    this.dispatched += shipment.batch.count
+    this.batchesDispatched++
+    for (const [lease, sequence] of shipment.cut.marks) producers.peek(lease.producer)?.stored(sequence, this.id)
+    this.ring.release(shipment.cut, false)
+    this.#landed()
+  }
+
+  /** The adapter refused the shipment for good, or its answer is not known. */
+  lost(shipment: Shipment, loss: Loss, counted: "failed" | "stranded", cause: unknown, producers: Producers): void {
+    this[counted] += shipment.batch.count
+    this.batchesFailed++
+    this.settlement.lose(shipment.from, shipment.to, loss, cause)
+    this.breakProducers(shipment.cut.marks, producers)
+    this.ring.release(shipment.cut, true)
+    this.#landed()
+  }
+
+  /** Gives up everything still queued. */
+  strand(producers: Producers): void {
+    while (!this.ring.isEmpty) {
+      const from = this.settlement.accepted - this.ring.length + 1
+      const cut = this.ring.cut(this.ring.length)
+      this.stranded += cut.taken
+      this.settlement.lose(from, from + cut.taken - 1, "stranded", undefined)
+      this.breakProducers(cut.marks, producers)
+      this.ring.release(cut, false)
+    }
+    this.#landed()
+  }
+
+  /** Queues a producer that found no room. Returns how to leave the queue. */
+  suspend(waiting: Suspended): () => void {
+    this.#waiting.push(waiting)
+    return () => {
+      const index = this.#waiting.indexOf(waiting)
+      if (index === -1) return
+      this.#waiting.splice(index, 1)
+      // Whoever comes next may fit where this one did not.
+      if (index === 0) this.admitWaiting()
+    }
+  }
+
+  /** Lets waiting producers in, first come first served, for as long as there is room. */
+  admitWaiting(): void {
+    while (this.#waiting.length > 0) {
+      const first = this.#waiting[0]!
+      if (!first.attempt()) return
+      if (this.#waiting[0] === first) this.#waiting.shift()
+    }
+  }
+
+  /** Sends every waiting producer away. */
+  refuseWaiting(): void {
+    for (const waiting of this.#waiting.splice(0)) waiting.refuse()
+  }
+
+  breakProducers(marks: ReadonlyMap<Lease, number>, producers: Producers): void {
+    for (const lease of marks.keys()) producers.peek(lease.producer)?.lost(this.id)
+  }
+
+  #landed(): void {
+    this.inFlight = false
+    this.settlement.settle(this.settlement.accepted - this.ring.length)
+  }
+}

@@ -1,0 +1,165 @@
+/**
+ * The asynchronous half of a shard: sleeps until there is something to send, cuts a batch, and sees it through.
+ */
+import * as Cause from "effect/Cause"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import { type Adapter, type AdapterError, adapterError } from "../Adapter.ts"
+import type { Batch } from "../Batch.ts"
+import type { Channels } from "../core/Channels.ts"
+import type { Lane, Shipment } from "../core/Lane.ts"
+import type { Producers } from "../core/Producers.ts"
+import { backoff } from "../core/Retry.ts"
+import type { Pulse } from "../core/Signal.ts"
+import type { ProducerIdentity } from "../ProducerIdentity.ts"
+
+/** A batch that was given up. Its memory is valid until the handler's effect ends. */
+export interface BatchFailure {
+  readonly batch: Batch
+  readonly error: AdapterError
+  /** How often it was sent. */
+  readonly attempts: number
+  /** Whether the last answer never came, so that the batch may be stored all the same. */
+  readonly unknown: boolean
+}
+
+/** What the workers of one bus share. */
+export interface Works {
+  readonly adapter: Adapter["Service"]
+  readonly identity: ProducerIdentity
+  readonly channels: Channels
+  readonly producers: Producers
+  readonly stored: Pulse
+  readonly clock: Clock.Clock
+  readonly timeout: Duration.Duration
+  readonly retries: number
+  readonly onBatchFailed: (failure: BatchFailure) => Effect.Effect<void>
+  readonly isClosing: () => boolean
+}
+
+interface Attempt {
+  readonly error: AdapterError
+  readonly timedOut: boolean
+}
+
+/** Sends one batch until it is stored, refused for good, or out of attempts. Succeeds with null when stored. */
+export const deliver = (
+  works: Works,
+  lane: Lane,
+  batch: Batch
+): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
+  const { adapter, identity } = works
+  const upTo = Math.min(batch.sequenceStart + batch.count, Number.MAX_SAFE_INTEGER)
+  // No id may be used before a restart would skip it: the reservation comes first.
+  const once: Effect.Effect<Attempt | null> = identity.reserve(batch.shard, upTo).pipe(
+    Effect.mapError((error): Attempt => ({
+      error: adapterError(adapter.name, "Transient", error.message, error),
+      timedOut: false
+    })),
+    Effect.andThen(Effect.mapError(adapter.append(batch), (error): Attempt => ({ error, timedOut: false }))),
+    Effect.as(null),
+    Effect.catch(Effect.succeed<Attempt>),
+    Effect.timeoutOrElse({
+      duration: works.timeout,
+      orElse: () =>
+        Effect.succeed<Attempt>({
+          error: adapterError(adapter.name, "Transient", `no answer within ${Duration.format(works.timeout)}`),
+          timedOut: true
+        })
+    }),
+    Effect.catchDefect((defect) =>
+      Effect.succeed<Attempt>({
+        error: adapterError(adapter.name, "Fatal", "the adapter died", defect),
+        timedOut: true
+      })
+    )
+  )
+  return Effect.gen(function*() {
+    let unknown = false
+    for (let attempt = 0;; attempt++) {
+      const failure = yield* once
+      if (failure === null) return null
+      unknown ||= failure.timedOut
+      if (!failure.error.isRetryable || attempt >= works.retries) {
+        return { error: failure.error, timedOut: unknown, attempts: attempt + 1 }
+      }
+      lane.retries++
+      yield* Effect.sleep(backoff(attempt, yield* Random.next))
+    }
+  })
+}
+
+/** The worker of one shard. Ends when the bus closes and the ring is empty; interrupted, it leaves its batch with an unknown fate. */
+export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
+  // A raise resumes this fiber inside the producer's call. One turn later the producer is through with what it had: a batch, not an event.
+  const sleepUntilRaised = Effect.andThen(
+    Effect.callback<void>((resume) => {
+      const stop = lane.signal.sleep(() => resume(Effect.void))
+      return Effect.sync(stop)
+    }),
+    Effect.yieldNow
+  )
+  const isUrgent = () => works.isClosing() || lane.settlement.isAwaited || lane.isContended || works.stored.isAwaited
+
+  const settle = (
+    shipment: Shipment,
+    failure: (Attempt & { readonly attempts: number }) | null
+  ): Effect.Effect<void> => {
+    if (failure === null) {
+      lane.stored(shipment, works.producers)
+      works.stored.beat()
+      lane.admitWaiting()
+      return Effect.void
+    }
+    const { attempts, error, timedOut } = failure
+    return works.onBatchFailed({ batch: shipment.batch, error, attempts, unknown: timedOut }).pipe(
+      Effect.andThen(
+        Effect.logError("a batch was given up", {
+          shard: lane.id,
+          events: shipment.batch.count,
+          attempts,
+          error: error.message
+        })
+      ),
+      Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
+      Effect.ensuring(Effect.sync(() => {
+        lane.lost(shipment, timedOut ? "unknown" : "failed", "failed", error, works.producers)
+        lane.admitWaiting()
+      }))
+    )
+  }
+
+  return Effect.gen(function*() {
+    while (true) {
+      const now = works.clock.currentTimeMillisUnsafe()
+      lane.observeArrivals(now)
+      if (lane.ring.isEmpty) {
+        if (works.isClosing()) return
+        lane.wakeAt = 1
+        yield* sleepUntilRaised
+        continue
+      }
+      const age = now - lane.ring.headMillis
+      const size = lane.batcher.due(lane.ring.length, age, isUrgent())
+      if (size === 0) {
+        lane.wakeAt = lane.batcher.target
+        yield* Effect.raceFirst(sleepUntilRaised, Effect.sleep(lane.batcher.timeUntilDue(age)))
+        lane.wakeAt = Number.POSITIVE_INFINITY
+        continue
+      }
+      const shipment = lane.ship(size, works.identity.nonce, works.channels.names, works.producers)
+      lane.admitWaiting()
+      if (shipment === null) continue
+      yield* deliver(works, lane, shipment.batch).pipe(
+        Effect.flatMap((failure) => settle(shipment, failure)),
+        Effect.onInterrupt(() =>
+          Effect.sync(() => {
+            if (lane.inFlight) lane.lost(shipment, "unknown", "stranded", undefined, works.producers)
+          })
+        )
+      )
+    }
+  })
+}

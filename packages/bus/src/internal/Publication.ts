@@ -1,0 +1,378 @@
+/**
+ * One call of a publish function, from its first event to its last: synchronous as long as there is room, waiting where the mode says so.
+ */
+import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
+import type { Intake } from "../core/Intake.ts"
+import type { LineBatch } from "../core/JsonLines.ts"
+import type { Lane } from "../core/Lane.ts"
+import type { Producer } from "../core/Producers.ts"
+import type { Outcome, Run } from "../core/Settlement.ts"
+import type { Staging } from "../core/Staging.ts"
+import { PublishError, type PublishErrorReason } from "../PublishError.ts"
+
+/** The events of a call, loaded one at a time. */
+export interface Source {
+  readonly count: number
+  /** Makes event `index` current; its length in bytes. */
+  readonly load: (index: number) => number
+  /** The current event is `bytes[from, to)`. */
+  readonly bytes: Uint8Array
+  readonly from: number
+  readonly to: number
+  /** Shard of the current event by its content. May be asked only after `load`, before anything else is staged. */
+  readonly route: (index: number, shards: number) => number
+}
+
+/** Texts and byte arrays; nothing larger than the staging area is loaded, only measured. */
+export class PayloadSource implements Source {
+  readonly count: number
+  bytes: Uint8Array
+  readonly from = 0
+  to = 0
+  readonly #payloads: ReadonlyArray<Uint8Array | string>
+  readonly #staging: Staging
+
+  constructor(payloads: ReadonlyArray<Uint8Array | string>, staging: Staging) {
+    this.count = payloads.length
+    this.#payloads = payloads
+    this.#staging = staging
+    this.bytes = staging.staging
+  }
+
+  load(index: number): number {
+    const payload = this.#payloads[index]!
+    const length = typeof payload === "string" ? this.#staging.stageString(payload) : this.#staging.stageBytes(payload)
+    this.bytes = typeof payload === "string" ? this.#staging.staging : payload
+    this.to = length
+    return length
+  }
+
+  route(_index: number, shards: number): number {
+    return shards === 1 ? 0 : this.#staging.route(this.to, shards)
+  }
+}
+
+/** The lines of an NDJSON chunk, with the shards that the decoder has computed where it has. */
+export class LineSource implements Source {
+  readonly count: number
+  readonly bytes: Uint8Array
+  from = 0
+  to = 0
+  readonly #lines: LineBatch
+  readonly #shards: number
+  readonly #staging: Staging
+
+  constructor(lines: LineBatch, shards: number, staging: Staging) {
+    this.count = lines.count
+    this.bytes = lines.bytes
+    this.#lines = lines
+    this.#shards = shards
+    this.#staging = staging
+  }
+
+  load(index: number): number {
+    this.from = this.#lines.starts[index]!
+    this.to = this.#lines.ends[index]!
+    return this.to - this.from
+  }
+
+  route(index: number, shards: number): number {
+    if (shards === 1) return 0
+    if (shards === this.#shards && this.#lines.routes !== undefined) return this.#lines.routes[index]!
+    return this.#staging.route(this.#staging.stageBytes(this.bytes.subarray(this.from, this.to)), shards)
+  }
+}
+
+/** Events that go where a key of their own says, whatever their content. */
+export class KeyedSource implements Source {
+  readonly count: number
+  readonly #source: Source
+  readonly #hashes: BigUint64Array
+  readonly #shardOf: (hash: bigint, shards: number) => number
+
+  constructor(source: Source, hashes: BigUint64Array, shardOf: (hash: bigint, shards: number) => number) {
+    this.count = source.count
+    this.#source = source
+    this.#hashes = hashes
+    this.#shardOf = shardOf
+  }
+
+  get bytes(): Uint8Array {
+    return this.#source.bytes
+  }
+
+  get from(): number {
+    return this.#source.from
+  }
+
+  get to(): number {
+    return this.#source.to
+  }
+
+  load(index: number): number {
+    return this.#source.load(index)
+  }
+
+  route(index: number, shards: number): number {
+    return this.#shardOf(this.#hashes[index]!, shards)
+  }
+}
+
+/** What the calls of one bus share. */
+export interface Desk {
+  readonly intake: Intake
+  readonly staging: Staging
+  readonly now: () => number
+  readonly isClosing: () => boolean
+  readonly producer: (name: string, broken: Producer | undefined) => Effect.Effect<Producer, PublishError>
+}
+
+export interface Terms {
+  readonly source: Source
+  /** Shard of every event under a shard count; undefined: by content. */
+  readonly keyed: ((shards: number) => number) | undefined
+  readonly channel: number
+  readonly durable: boolean
+  readonly onAccepted: (() => void) | undefined
+  readonly producer: { readonly name: string; readonly sequence: number } | undefined
+}
+
+/** What became of the events so far, and where the last one went. */
+export interface Tally {
+  accepted: number
+  duplicates: number
+  rejected: number
+  tooLarge: number
+  shard: number
+  lastMillis: number
+  lastNanos: number
+}
+
+const fail = (reason: PublishErrorReason) => Effect.fail(new PublishError({ reason }))
+
+const worse: Record<string, number> = { stranded: 1, evicted: 2, failed: 3, unknown: 4 }
+
+/** Runs one call. */
+export class Publication {
+  readonly tally: Tally = {
+    accepted: 0,
+    duplicates: 0,
+    rejected: 0,
+    tooLarge: 0,
+    shard: 0,
+    lastMillis: 0,
+    lastNanos: 0
+  }
+  readonly #desk: Desk
+  readonly #terms: Terms
+  #next = 0
+  /** Runs that the present synchronous step has opened, by lane. */
+  #open: Map<Lane, Run> | undefined = undefined
+  /** Runs not settled yet. */
+  readonly #awaited = new Map<Run, Lane>()
+  #lost = 0
+  #worst: Outcome | undefined = undefined
+  #settled: (() => void) | undefined = undefined
+
+  constructor(desk: Desk, terms: Terms) {
+    this.#desk = desk
+    this.#terms = terms
+  }
+
+  get run(): Effect.Effect<Tally, PublishError> {
+    const named = this.#terms.producer
+    const body = named === undefined ? this.#proceed(undefined) : this.#asProducer(named)
+    if (!this.#terms.durable) return body
+    const { onAccepted } = this.#terms
+    return body.pipe(
+      onAccepted === undefined ? identity : Effect.tap(Effect.sync(onAccepted)),
+      Effect.tap(this.#durable),
+      Effect.onExit(() => Effect.sync(() => this.#forget()))
+    )
+  }
+
+  #asProducer(named: { readonly name: string; readonly sequence: number }): Effect.Effect<Tally, PublishError> {
+    return Effect.flatMap(this.#desk.producer(named.name, undefined), (producer) => {
+      if (!producer.begin(named.sequence)) {
+        return fail({ _tag: "SequenceGap", producer: named.name, expected: producer.next, received: named.sequence })
+      }
+      return this.#proceed(producer)
+    })
+  }
+
+  /** Publishes as many events as there is room for; goes on waiting, refusing or dropping as the mode says. */
+  #proceed(producer: Producer | undefined): Effect.Effect<Tally, PublishError> {
+    return Effect.suspend(() => {
+      const { intake, isClosing } = this.#desk
+      if (isClosing()) return fail({ _tag: "ShuttingDown" })
+      if (producer?.broken === true) return this.#resumeAfterLoss(producer)
+      if (intake.mode === "failProducer" && this.#next === 0) {
+        const full = this.#findFull()
+        if (full !== undefined) {
+          full.rejected += this.#terms.source.count
+          this.tally.rejected = this.#terms.source.count
+          return fail({ _tag: "Backpressure", shard: full.id })
+        }
+      }
+      const refusing = this.#push(producer, undefined)
+      if (refusing === undefined) return Effect.succeed(this.tally)
+      if (intake.mode === "suspend") {
+        return Effect.flatMap(this.#waitForRoom(refusing, producer), () => this.#proceed(producer))
+      }
+      // Only a named producer's call ends early: its later events may not overtake the refused one.
+      const rest = this.#terms.source.count - this.#next
+      this.tally.rejected += rest
+      refusing.rejected += rest
+      return Effect.succeed(this.tally)
+    })
+  }
+
+  #resumeAfterLoss(producer: Producer): Effect.Effect<Tally, PublishError> {
+    return Effect.flatMap(this.#desk.producer(producer.name, producer), (fresh) => {
+      const sequence = this.#terms.producer!.sequence + this.#next
+      return fresh.begin(sequence)
+        ? this.#proceed(fresh)
+        : fail({ _tag: "SequenceGap", producer: fresh.name, expected: fresh.next, received: sequence })
+    })
+  }
+
+  /** The synchronous step; `turn` is the lane where this call is first in the queue. Returns the lane that has no room for the next event, undefined when the call is through. */
+  #push(producer: Producer | undefined, turn: Lane | undefined): Lane | undefined {
+    const { intake, now } = this.#desk
+    const { channel, durable, keyed, source } = this.#terms
+    const shards = intake.lanes.length
+    const sequenceBase = this.#terms.producer?.sequence ?? 0
+    const time = now()
+    const key = keyed?.(shards)
+    let refusing: Lane | undefined
+    while (this.#next < source.count) {
+      const index = this.#next
+      const length = source.load(index)
+      if (length > intake.maxEventBytes) {
+        this.tally.tooLarge++
+        intake.tooLarge++
+        producer?.skip(sequenceBase + index)
+        this.#next++
+        continue
+      }
+      const shard = key ?? source.route(index, shards)
+      const lane = intake.lanes[shard]!
+      const route = keyed ?? ((count: number) => source.route(index, count))
+      if (producer !== undefined && producer.isDuplicate(sequenceBase + index, shard, route)) {
+        producer.skip(sequenceBase + index)
+        this.tally.duplicates++
+        intake.duplicates++
+        this.tally.shard = shard
+        if (durable) this.#openRun(lane, lane.settlement.settled + 1)
+        this.#next++
+        continue
+      }
+      if (durable) this.#openRun(lane, undefined)
+      if (intake.admit(lane, source.bytes, source.from, source.to, channel, time, lane === turn)) {
+        const sequence = sequenceBase + index
+        if (producer !== undefined) lane.ring.tag(producer.accept(sequence, shard), sequence)
+        this.tally.accepted++
+        this.tally.shard = shard
+        this.tally.lastMillis = intake.lastMillis
+        this.tally.lastNanos = intake.lastNanos
+        this.#next++
+      } else if (intake.mode === "suspend" || producer !== undefined) {
+        refusing = lane
+        break
+      } else {
+        lane.rejected++
+        this.tally.rejected++
+        this.#next++
+      }
+    }
+    if (this.#open !== undefined) this.#closeRuns()
+    return refusing
+  }
+
+  /** The first lane that could not take its share of the call. */
+  #findFull(): Lane | undefined {
+    const { intake } = this.#desk
+    const { keyed, source } = this.#terms
+    const shards = intake.lanes.length
+    const key = keyed?.(shards)
+    const events = new Uint32Array(shards)
+    const bytes = new Float64Array(shards)
+    for (let i = 0; i < source.count; i++) {
+      const length = source.load(i)
+      if (length > intake.maxEventBytes) continue
+      const shard = key ?? source.route(i, shards)
+      events[shard]!++
+      bytes[shard]! += length
+    }
+    return intake.lanes.find((lane) => events[lane.id]! > 0 && !lane.ring.acceptsAll(events[lane.id]!, bytes[lane.id]!))
+  }
+
+  #waitForRoom(lane: Lane, producer: Producer | undefined): Effect.Effect<void, PublishError> {
+    return Effect.callback((resume) => {
+      const leave = lane.suspend({
+        // Runs when the lane has room: the next events go in at once, so that nobody slips in between.
+        attempt: () => {
+          if (producer?.broken === true) {
+            resume(Effect.void)
+            return true
+          }
+          const before = this.#next
+          const refusing = this.#push(producer, lane)
+          // Still this lane and no progress: keep the place. Otherwise the fiber goes on, and queues again where it has to.
+          if (refusing === lane && this.#next === before) return false
+          resume(Effect.void)
+          return true
+        },
+        refuse: () => resume(fail({ _tag: "ShuttingDown" }))
+      })
+      return Effect.sync(leave)
+    })
+  }
+
+  #openRun(lane: Lane, from: number | undefined): void {
+    this.#open ??= new Map()
+    if (!this.#open.has(lane)) this.#open.set(lane, lane.settlement.open(from))
+  }
+
+  #closeRuns(): void {
+    const open = this.#open!
+    this.#open = undefined
+    for (const [lane, run] of open) {
+      this.#awaited.set(run, lane)
+      lane.settlement.close(run, (outcome) => {
+        this.#awaited.delete(run)
+        if (outcome.lost > 0) {
+          this.#lost += outcome.lost
+          if (this.#worst === undefined || worse[outcome.loss!]! > worse[this.#worst.loss!]!) this.#worst = outcome
+        }
+        if (this.#awaited.size === 0) this.#settled?.()
+      })
+      if (this.#awaited.has(run)) lane.wake()
+    }
+  }
+
+  /** Waits for every run, then says what was lost. */
+  get #durable(): Effect.Effect<void, PublishError> {
+    const verdict = Effect.suspend(() => {
+      const worst = this.#worst
+      if (worst === undefined) return Effect.void
+      if (worst.loss === "unknown") return fail({ _tag: "Unknown", count: this.#lost, cause: worst.cause })
+      return fail({ _tag: "NotStored", why: worst.loss!, count: this.#lost, cause: worst.cause })
+    })
+    return Effect.suspend(() =>
+      this.#awaited.size === 0 ? verdict : Effect.andThen(
+        Effect.callback<void>((resume) => {
+          // Settling can happen inside somebody's push: the fiber goes on in a turn of its own, not in the middle of theirs.
+          this.#settled = () => resume(Effect.yieldNow)
+        }),
+        verdict
+      )
+    )
+  }
+
+  #forget(): void {
+    for (const [run, lane] of this.#awaited) lane.settlement.drop(run)
+    this.#awaited.clear()
+  }
+}

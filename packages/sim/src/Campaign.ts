@@ -1,0 +1,426 @@
+/**
+ * Many seeds of one scenario: budgets, tallies, double runs, and the work on the first failure.
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import { Script } from "node:vm"
+import * as Config from "./Config.ts"
+import { hashText } from "./internal/Rng.ts"
+import { drawPlan, type Family, type Fault, resolve } from "./Nemesis.ts"
+import * as Seed from "./Seed.ts"
+import * as Shrink from "./Shrink.ts"
+import {
+  type Driver,
+  runAsync,
+  type RunOptions,
+  type RunResult,
+  runSync,
+  type Scenario,
+  type Verdict
+} from "./Simulation.ts"
+import { firstDifference, formatEvent } from "./Trace.ts"
+import * as Tripwire from "./Tripwire.ts"
+import type { NetworkConfig } from "./world/Network.ts"
+import { type Branch, defaultLimits, type Limits, type ScheduleConfig } from "./world/World.ts"
+
+/** What a scenario declares about itself. */
+export interface Options {
+  /** Seeds of a plain test run; 100 by default. */
+  readonly seeds?: number | undefined
+  /** Fault families by name, groups (`network`, `process`, `disk`), or families as values. None by default. */
+  readonly faults?: ReadonlyArray<string | Family> | undefined
+  /** What must happen at least once over all seeds. At least one name: a scenario that proves nothing is refused. */
+  readonly sometimes: ReadonlyArray<string>
+  /** Faults that are planned in every run, in addition to the drawn ones. */
+  readonly plan?: ReadonlyArray<Fault> | undefined
+  /** Virtual length of the chaos phase; 10 seconds by default. */
+  readonly chaos?: Duration.Input | undefined
+  readonly driver?: Driver | undefined
+  readonly limits?: Partial<Limits> | undefined
+  /** Whether leftovers fail a run; on by default. */
+  readonly leaks?: boolean | undefined
+  /** Whether touching the real world fails a run; on by default with the synchronous driver. */
+  readonly tripwire?: boolean | undefined
+  readonly buggify?: boolean | undefined
+  /** Processes that faults may keep down at once; one by default. What a system promises to survive. */
+  readonly maxDead?: number | undefined
+  readonly schedule?: Partial<ScheduleConfig> | undefined
+  readonly network?: Partial<NetworkConfig> | undefined
+  /** Share of the seeds spent on branches from first discoveries; 0.3 by default. */
+  readonly exploration?: number | undefined
+  /** Folder of stored failures; the nearest package's `corpus` by default, false for none. */
+  readonly corpus?: string | false | undefined
+  /** Real milliseconds for shrinking one failure; 60,000 by default. */
+  readonly shrinkMs?: number | undefined
+}
+
+/** A scenario that cannot prove anything, refused when it is defined. */
+export class ScenarioError extends Data.TaggedError("ScenarioError")<{
+  readonly scenario: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `${this.scenario}: ${this.problem}`
+  }
+}
+
+/** A scenario with its options resolved. */
+export interface Definition {
+  readonly name: string
+  readonly scenario: Scenario
+  readonly options: Options
+  readonly families: ReadonlyArray<Family>
+  readonly horizon: number
+}
+
+/** Resolves the options of a scenario. Throws {@link ScenarioError} or `UnknownFault`. */
+export const define = (name: string, options: Options, scenario: Scenario): Definition => {
+  if (options.sometimes.length === 0) {
+    throw new ScenarioError({
+      scenario: name,
+      problem: "declares no `sometimes`; name at least one thing that must happen, or a green run proves nothing"
+    })
+  }
+  return {
+    name,
+    scenario,
+    options,
+    families: resolve(options.faults ?? []),
+    horizon: Duration.toMillis(Duration.fromInputUnsafe(options.chaos ?? "10 seconds"))
+  }
+}
+
+/** The run that a seed stands for. */
+export const recipeOf = (definition: Definition, seed: Seed.Seed): Shrink.Recipe => {
+  const config = Config.draw(seed, { ...definition.options, families: definition.families })
+  const enabled = definition.families.filter((family) => config.families.includes(family.name))
+  return {
+    config,
+    plan: [...drawPlan(seed, enabled, definition.horizon), ...(definition.options.plan ?? [])]
+  }
+}
+
+interface RunExtras {
+  readonly fullTrace?: boolean | undefined
+  readonly record?: boolean | undefined
+  readonly branches?: ReadonlyArray<Branch> | undefined
+  readonly onSometimes?: RunOptions["onSometimes"]
+  /** Bounds that are tighter than those of the scenario. */
+  readonly limits?: Partial<Limits> | undefined
+}
+
+const guardKey = Symbol.for("@perigee/sim/guarded")
+const guardScript = new Script("globalThis[Symbol.for('@perigee/sim/guarded')]()")
+
+/** Runs `body` and interrupts it when it does not return: a loop without scheduling points cannot be stopped inside. */
+const guarded = <A>(body: () => A, realMs: number): A | undefined => {
+  let result: A | undefined
+  const slots = globalThis as unknown as Record<symbol, (() => void) | undefined>
+  slots[guardKey] = () => {
+    result = body()
+  }
+  try {
+    guardScript.runInThisContext({ timeout: realMs })
+    return result
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw cause
+    Tripwire.restore()
+    return undefined
+  } finally {
+    slots[guardKey] = undefined
+  }
+}
+
+/** Runs one recipe. */
+export const run = async (
+  definition: Definition,
+  recipe: Shrink.Recipe,
+  extras: RunExtras = {}
+): Promise<RunResult> => {
+  const { options } = definition
+  const runOptions: RunOptions = {
+    config: recipe.config,
+    plan: recipe.plan,
+    tape: recipe.tape,
+    families: definition.families,
+    driver: options.driver,
+    limits: { ...options.limits, ...extras.limits },
+    leaks: options.leaks,
+    tripwire: options.tripwire,
+    fullTrace: extras.fullTrace,
+    recordSchedule: extras.record,
+    branches: extras.branches,
+    onSometimes: extras.onSometimes
+  }
+  if (options.driver === "async") return runAsync(definition.scenario, runOptions)
+  const realMs = options.limits?.realMs ?? defaultLimits.realMs
+  // The engine's own bound fires first for everything that still reaches it.
+  return guarded(() => runSync(definition.scenario, runOptions), realMs + 2000) ?? hung(recipe, realMs)
+}
+
+const hung = (recipe: Shrink.Recipe, realMs: number): RunResult => ({
+  config: recipe.config,
+  plan: recipe.plan,
+  verdict: {
+    kind: "livelock",
+    name: "livelock",
+    message: `one call did not return within ${realMs} real milliseconds: a loop that never reaches the scheduler`
+  },
+  violations: [],
+  hash: "",
+  steps: 0,
+  ops: 0,
+  simulatedMs: 0,
+  events: [],
+  eventCount: 0,
+  parked: [],
+  faults: {},
+  buggified: {},
+  sometimes: {},
+  evaluated: {},
+  watermarks: {},
+  oracles: {},
+  decisions: [],
+  connections: 0,
+  sizes: {}
+})
+
+/** Sums over the runs of a campaign. Plain data, so that workers can send it. */
+export interface Tally {
+  runs: number
+  steps: number
+  ops: number
+  simulatedMs: number
+  realMs: number
+  connections: number
+  faults: Record<string, number>
+  buggified: Record<string, number>
+  sometimes: Record<string, number>
+  evaluated: Record<string, number>
+  oracles: Record<string, number>
+  slowest: { seed: string; realMs: number }
+  doubled: number
+  explored: number
+}
+
+export const emptyTally = (): Tally => ({
+  runs: 0,
+  steps: 0,
+  ops: 0,
+  simulatedMs: 0,
+  realMs: 0,
+  connections: 0,
+  faults: {},
+  buggified: {},
+  sometimes: {},
+  evaluated: {},
+  oracles: {},
+  slowest: { seed: "", realMs: 0 },
+  doubled: 0,
+  explored: 0
+})
+
+const addAll = (into: Record<string, number>, from: Readonly<Record<string, number>>): void => {
+  for (const [key, value] of Object.entries(from)) into[key] = (into[key] ?? 0) + value
+}
+
+/** Adds a run to a tally. */
+export const count = (tally: Tally, result: RunResult, realMs: number): void => {
+  tally.runs++
+  tally.steps += result.steps
+  tally.ops += result.ops
+  tally.simulatedMs += result.simulatedMs
+  tally.realMs += realMs
+  tally.connections += result.connections
+  addAll(tally.faults, result.faults)
+  addAll(tally.buggified, result.buggified)
+  // Seeds in which it fired, not how often: that is what predicts the next campaign.
+  for (const [name, times] of Object.entries(result.sometimes)) {
+    tally.sometimes[name] = (tally.sometimes[name] ?? 0) + (times > 0 ? 1 : 0)
+  }
+  addAll(tally.evaluated, result.evaluated)
+  addAll(tally.oracles, result.oracles)
+  if (realMs > tally.slowest.realMs) tally.slowest = { seed: result.config.seed, realMs }
+}
+
+/** Adds one tally to another. */
+export const merge = (into: Tally, from: Tally): void => {
+  into.runs += from.runs
+  into.steps += from.steps
+  into.ops += from.ops
+  into.simulatedMs += from.simulatedMs
+  into.realMs += from.realMs
+  into.connections += from.connections
+  into.doubled += from.doubled
+  into.explored += from.explored
+  for (const key of ["faults", "buggified", "sometimes", "evaluated", "oracles"] as const) addAll(into[key], from[key])
+  if (from.slowest.realMs > into.slowest.realMs) into.slowest = from.slowest
+}
+
+/** What a campaign lacks although every run passed. */
+export const gaps = (definition: Definition, tally: Tally): ReadonlyArray<string> => {
+  const out: Array<string> = []
+  for (const name of definition.options.sometimes) {
+    if ((tally.sometimes[name] ?? 0) === 0) out.push(`sometimes "${name}" never happened in ${tally.runs} seeds`)
+  }
+  for (const [name, saw] of Object.entries(tally.oracles)) {
+    if (saw === 0) out.push(`oracle "${name}" saw nothing in ${tally.runs} seeds`)
+  }
+  if (Object.values(tally.evaluated).every((times) => times === 0) && Object.keys(tally.oracles).length === 0) {
+    out.push("no `always` was evaluated and no oracle was used: nothing was checked")
+  }
+  return out
+}
+
+/** A failure with everything that is known about it. */
+export interface Failure {
+  readonly result: RunResult
+  readonly reproduced: boolean
+  readonly difference?: string | undefined
+  readonly shrunk?: Shrink.Shrunk | undefined
+  readonly branches: ReadonlyArray<Branch>
+}
+
+export interface CampaignOptions {
+  /** First seed; the next ones follow it. */
+  readonly base: Seed.Seed
+  /** Most runs; explored branches count as runs. */
+  readonly seeds: number
+  /** Real milliseconds after which no new run starts. */
+  readonly realMs?: number | undefined
+  /** Called before each run and, with the tally, after it. Throwing stops the campaign. */
+  readonly onRun?: ((seed: string, tally: Tally) => void) | undefined
+  readonly shrink?: boolean | undefined
+  /** Runs also the first seed without any fault. */
+  readonly quiet?: boolean | undefined
+  readonly realNow?: (() => number) | undefined
+}
+
+export interface CampaignResult {
+  readonly tally: Tally
+  readonly failure: Failure | undefined
+  readonly gaps: ReadonlyArray<string>
+}
+
+const realNowMs = (): number => Number(process.hrtime.bigint() / 1000n) / 1000
+const pause = () => new Promise<void>((resolve) => setImmediate(resolve))
+
+/** Every so many seeds one is run twice and its hashes are compared. */
+const doubleEvery = 50
+/** Longest time without a turn of the event loop. */
+const turnMs = 50
+/** Roots kept for exploration. */
+const maxRoots = 64
+
+/** Runs seeds until one fails or the budget is spent. */
+export const campaign = async (definition: Definition, options: CampaignOptions): Promise<CampaignResult> => {
+  const now = options.realNow ?? realNowMs
+  const deadline = options.realMs === undefined ? Infinity : now() + options.realMs
+  const share = definition.options.driver === "async" ? 0 : definition.options.exploration ?? 0.3
+  const tally = emptyTally()
+  const known = new Set<string>()
+  const roots: Array<{ readonly recipe: Shrink.Recipe; readonly branches: ReadonlyArray<Branch> }> = []
+  let lastTurn = now()
+  let fresh = 0
+
+  const one = async (
+    recipe: Shrink.Recipe,
+    branches: ReadonlyArray<Branch>
+  ): Promise<Failure | undefined> => {
+    options.onRun?.(recipe.config.seed, tally)
+    if (now() - lastTurn > turnMs) {
+      await pause()
+      lastTurn = now()
+    }
+    const started = now()
+    const found: Array<number> = []
+    const result = await run(definition, recipe, {
+      branches,
+      onSometimes: (name, step) => {
+        if (known.has(name)) return
+        known.add(name)
+        found.push(step)
+      }
+    })
+    count(tally, result, now() - started)
+    for (const step of found) {
+      if (roots.length < maxRoots) roots.push({ recipe, branches: [...branches, { step: step + 1, seed: "0" }] })
+    }
+    if (result.verdict.kind !== "pass") return investigate(definition, recipe, result, branches, options)
+    if (tally.runs % doubleEvery === 0) {
+      tally.doubled++
+      const again = await run(definition, recipe, { branches })
+      if (again.hash !== result.hash) return investigate(definition, recipe, result, branches, options)
+    }
+    return undefined
+  }
+
+  if (options.quiet !== false) {
+    const recipe = recipeOf(definition, options.base)
+    const failure = await one({
+      config: { ...recipe.config, families: [], buggify: false },
+      plan: definition.options.plan ?? []
+    }, [])
+    if (failure !== undefined) return { tally, failure, gaps: [] }
+  }
+  while (tally.runs < options.seeds && now() < deadline) {
+    let failure: Failure | undefined
+    const root = roots[tally.explored % Math.max(1, roots.length)]
+    if (root !== undefined && tally.explored < share * tally.runs) {
+      // Replays to the discovery and draws everything after it from another seed.
+      const step = root.branches.at(-1)!.step
+      const seed = String(hashText(`${root.recipe.config.seed}/${step}/${tally.explored}`))
+      tally.explored++
+      failure = await one(root.recipe, [...root.branches.slice(0, -1), { step, seed }])
+    } else {
+      failure = await one(recipeOf(definition, Seed.add(options.base, fresh++)), [])
+    }
+    if (failure !== undefined) return { tally, failure, gaps: [] }
+  }
+  return { tally, failure: undefined, gaps: gaps(definition, tally) }
+}
+
+/** Confirms a failure, explains a difference, and shrinks. */
+export const investigate = async (
+  definition: Definition,
+  recipe: Shrink.Recipe,
+  failed: RunResult,
+  branches: ReadonlyArray<Branch>,
+  options: { readonly shrink?: boolean | undefined; readonly realNow?: (() => number) | undefined } = {}
+): Promise<Failure> => {
+  const full = await run(definition, recipe, { branches, fullTrace: true })
+  if (full.hash !== failed.hash && failed.hash !== "") {
+    const second = await run(definition, recipe, { branches, fullTrace: true })
+    const index = firstDifference(full.events, second.events)
+    const show = (result: RunResult) =>
+      index === undefined ? "" : formatEvent(result.events[index] ?? endOfTrace(result)).trim()
+    const difference = index === undefined
+      ? "two further runs agree with each other: state of an earlier run leaked into this one"
+      : `first differing event #${index}: ${show(full)} | ${show(second)}`
+    const verdict: Verdict = { kind: "nondeterminism", name: "nondeterminism", message: difference }
+    return { result: { ...full, verdict }, reproduced: false, difference, branches }
+  }
+  if (options.shrink === false || definition.options.driver === "async" || failed.hash === "") {
+    return { result: full, reproduced: true, branches }
+  }
+  // Without a fault that it needed to end, a program may go on for ever: that is another failure, told quickly.
+  const limits = {
+    steps: failed.steps * 10 + 10_000,
+    simulatedMs: failed.simulatedMs * 10 + 600_000,
+    realMs: Math.min(definition.options.limits?.realMs ?? defaultLimits.realMs, 10_000)
+  }
+  const replay: Shrink.Replay = (candidate, record) => run(definition, candidate, { branches, record, limits })
+  const shrunk = await Shrink.shrink(failed, replay, {
+    realNow: options.realNow ?? realNowMs,
+    realMs: definition.options.shrinkMs
+  })
+  return { result: full, reproduced: true, shrunk, branches }
+}
+
+const endOfTrace = (result: RunResult) => ({
+  index: result.events.length,
+  at: result.simulatedMs,
+  host: "sim",
+  name: "(end of trace)",
+  fields: {}
+})

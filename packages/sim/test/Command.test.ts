@@ -1,0 +1,111 @@
+// The command and the runners, as a user meets them: in processes of their own.
+import { assert, describe, it } from "@effect/vitest"
+import { execFile } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = fileURLToPath(new URL("../../..", import.meta.url))
+const bin = fileURLToPath(new URL("../bin/perigee-sim.mjs", import.meta.url))
+const planted = fileURLToPath(new URL("fixtures/planted/line.test.ts", import.meta.url))
+
+interface Outcome {
+  readonly code: number
+  readonly text: string
+}
+
+const node = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) =>
+  new Promise<Outcome>((resolve) => {
+    // Runs as a user's shell would: without the marks of the test runner around it.
+    const { NODE_TEST_CONTEXT: _context, VITEST: _vitest, ...clean } = process.env
+    execFile(
+      process.execPath,
+      ["--conditions=@perigee/source", ...args],
+      { cwd: root, env: { ...clean, ...env } },
+      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 1), text: stdout + stderr })
+    )
+  })
+const sim = (args: ReadonlyArray<string>, env?: Readonly<Record<string, string>>) => node([bin, ...args], env)
+
+const withFolder = async (use: (folder: string) => Promise<void>) => {
+  const folder = mkdtempSync(join(tmpdir(), "sim-command-"))
+  try {
+    await use(folder)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+const cursorFirst = { PLANTED_DEFECT: "cursor stored before delivery" }
+
+describe("perigee-sim", () => {
+  it(
+    "finds a planted bug, shrinks it, stores it, and replays it in a fresh process with the command it printed",
+    () =>
+      withFolder(async (folder) => {
+        const env = { ...cursorFirst, PLANTED_CORPUS: folder }
+        const found = await sim([planted, "--seeds", "100", "--workers", "2", "--base", "1"], env)
+        assert.strictEqual(found.code, 1, found.text)
+        assert.match(found.text, /shrunk {2}\d+ faults to [0-6]\b/)
+        const [file] = readdirSync(folder)
+        assert.match(file!, /^planted-line-[\da-f]{8}\.json$/)
+        const replay = /replay: npm run sim -- (\S+) --test "planted line" --seed (\d+)/.exec(found.text)!
+        const trace = / trace {3}([\da-f]{16}) \(reproduced\)/.exec(found.text)![1]!
+        const again = await sim([replay[1]!, "--test", "planted line", "--seed", replay[2]!], env)
+        assert.strictEqual(again.code, 1, again.text)
+        assert.include(again.text, `trace ${trace} violation`)
+        // The stored entry is replayed first and listed.
+        const corpus = await sim([planted, "--seeds", "1", "--base", "1"], env)
+        assert.include(corpus.text, "OPEN ")
+        const entry = JSON.parse(readFileSync(join(folder, file!), "utf8")) as { status: string }
+        writeFileSync(join(folder, file!), JSON.stringify({ ...entry, status: "fixed", note: "cursor after delivery" }))
+        const fixed = await sim([planted, "--seeds", "40", "--base", "1"], { PLANTED_CORPUS: folder })
+        assert.strictEqual(fixed.code, 0, fixed.text)
+        assert.include(fixed.text, "1 corpus entries replayed")
+      }),
+    120_000
+  )
+  it("prints a table: seeds, simulated time, faults by kind, sometimes, slowest seed", async () => {
+    const { code, text } = await sim([planted, "--seeds", "40", "--workers", "2", "--base", "1"])
+    assert.strictEqual(code, 0, text)
+    for (const part of ["seeds ", "simulated ", "faults ", "sometimes        resumed: ", "slowest          seed "]) {
+      assert.include(text, part)
+    }
+  }, 60_000)
+  it.each([
+    [["--seed", "abc"], "not a seed: \"abc\""],
+    [["--seeds", "none"], "--seeds wants a number above zero"],
+    [["--frobnicate"], "--frobnicate"],
+    [["no-such-package"], "no scenario found for no-such-package"],
+    [["--test", "no such test", "sim"], "no scenario found for sim"]
+  ])("refuses %j with exit code 2", async (args, message) => {
+    const { code, text } = await sim(args)
+    assert.strictEqual(code, 2, text)
+    assert.include(text, message)
+  }, 30_000)
+  it("lists scenarios", async () => {
+    const { code, text } = await sim(["sim", "--list"])
+    assert.strictEqual(code, 0, text)
+    assert.include(text, "sim: a line delivers what was sent")
+  }, 30_000)
+})
+
+describe("runners", () => {
+  it("plain `node --test`: passes and fails with the report", async () => {
+    const passed = await node(["--test", planted])
+    assert.strictEqual(passed.code, 0, passed.text)
+    const failed = await node(["--test", planted], cursorFirst)
+    assert.strictEqual(failed.code, 1)
+    assert.include(failed.text, "no gap, no duplicate, in order")
+    assert.match(failed.text, /replay: SIM_SEED=\d+ /)
+  }, 60_000)
+  it("SIM_SEED runs one seed, SIM_TRACE prints it, a wrong one is refused", async () => {
+    const one = await node(["--test", planted], { SIM_SEED: "3", SIM_TRACE: "1" })
+    assert.strictEqual(one.code, 0, one.text)
+    assert.match(one.text, /planted line: seed 3 trace [\da-f]{16} pass/)
+    assert.match(one.text, /rx +boot number=1/)
+    const wrong = await node(["--test", planted], { SIM_SEED: "three" })
+    assert.strictEqual(wrong.code, 1)
+    assert.include(wrong.text, "not a seed: \"three\"")
+  }, 60_000)
+})
