@@ -123,20 +123,22 @@ const make = (path: string, defect: Defect | undefined) =>
     )
 
     const append = (batch: Batch) =>
-      lock.withPermit(Effect.gen(function*() {
-        if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-        const stored = encode(batch)
-        const { log } = yield* open
-        if (index.known.has(index.identity(stored)) && defect !== "stores a retried batch again") return
-        yield* log.append([utf8.encode(JSON.stringify(stored))])
-        if (defect !== "acknowledges before the disk has it") yield* log.sync
-        index.add(stored, defect)
-      }).pipe(
-        Effect.tapError(() => close),
-        Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
-        // What was begun is ended, so that the index never lags behind the file.
-        Effect.uninterruptible
-      ))
+      lock.withPermit(
+        Effect.gen(function*() {
+          if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
+          const stored = encode(batch)
+          const { log } = yield* open
+          if (index.known.has(index.identity(stored)) && defect !== "stores a retried batch again") return
+          yield* log.append([utf8.encode(JSON.stringify(stored))])
+          if (defect !== "acknowledges before the disk has it") yield* log.sync
+          index.add(stored, defect)
+        }).pipe(
+          Effect.tapError(() => close),
+          Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
+          // What was begun is ended, so that the index never lags behind the file.
+          Effect.uninterruptible
+        )
+      )
     return Adapter.of({
       name,
       durability: "fsync",
@@ -157,4 +159,5 @@ const make = (path: string, defect: Defect | undefined) =>
   })
 
 /** The adapter over a log file of the host that it is built on. */
-export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> => Layer.effect(Adapter, Effect.orDie(make(path, defect)))
+export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> =>
+  Layer.effect(Adapter, Effect.orDie(make(path, defect)))
