@@ -62,12 +62,8 @@ class Index {
       })
     })
     this.shards.set(batch.shard, events)
-    this.mark(batch.marks, defect)
-  }
-
-  mark(marks: ReadonlyArray<ProducerMark>, defect: Defect | undefined): void {
     if (defect === "forgets producer marks") return
-    for (const mark of marks) {
+    for (const mark of batch.marks) {
       const key = `${mark.producer}/${mark.shards}/${mark.shard}`
       if (mark.sequence > (this.marks.get(key)?.sequence ?? 0)) this.marks.set(key, mark)
     }
@@ -99,9 +95,7 @@ const make = (path: string, defect: Defect | undefined) =>
         const log = yield* LogStore.open(path)
         const fresh = new Index()
         for (const record of yield* log.read(0, yield* log.length)) {
-          const stored = JSON.parse(decoder.decode(record)) as StoredBatch | Pick<StoredBatch, "marks">
-          if ("events" in stored) fresh.add(stored, defect)
-          else fresh.mark(stored.marks, defect)
+          fresh.add(JSON.parse(decoder.decode(record)) as StoredBatch, defect)
         }
         index = fresh
         return { log, scope }
@@ -128,30 +122,23 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
-    /** Writes a record unless `isKnown`, forces it, and shows it to readers. */
-    const write = (record: unknown, isKnown: () => boolean, show: () => void) =>
-      lock.withPermit(Effect.gen(function*() {
-        if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-        const { log } = yield* open
-        if (isKnown()) return
-        yield* log.append([utf8.encode(JSON.stringify(record))])
-        if (defect !== "acknowledges before the disk has it") yield* log.sync
-        show()
-      }).pipe(
-        Effect.tapError(() => close),
-        Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
-        // What was begun is ended, so that the index never lags behind the file.
-        Effect.uninterruptible
-      ))
-
-    const append = (batch: Batch) => {
-      const stored = encode(batch)
-      return write(
-        stored,
-        () => index.known.has(index.identity(stored)) && defect !== "stores a retried batch again",
-        () => index.add(stored, defect)
+    const append = (batch: Batch) =>
+      lock.withPermit(
+        Effect.gen(function*() {
+          if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
+          const stored = encode(batch)
+          const { log } = yield* open
+          if (index.known.has(index.identity(stored)) && defect !== "stores a retried batch again") return
+          yield* log.append([utf8.encode(JSON.stringify(stored))])
+          if (defect !== "acknowledges before the disk has it") yield* log.sync
+          index.add(stored, defect)
+        }).pipe(
+          Effect.tapError(() => close),
+          Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
+          // What was begun is ended, so that the index never lags behind the file.
+          Effect.uninterruptible
+        )
       )
-    }
     return Adapter.of({
       name,
       durability: "fsync",
@@ -166,11 +153,11 @@ const make = (path: string, defect: Defect | undefined) =>
         return tails
       }),
       producerMarks: (producer) =>
-        lock.withPermit(Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer))),
-      saveMarks: (marks) => write({ marks }, () => false, () => index.mark(marks, defect)),
+        Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer)),
       isHealthy: Effect.succeed(true)
     })
   })
 
 /** The adapter over a log file of the host that it is built on. */
-export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> => Layer.effect(Adapter, Effect.orDie(make(path, defect)))
+export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> =>
+  Layer.effect(Adapter, Effect.orDie(make(path, defect)))
