@@ -45,9 +45,11 @@ class Index {
   }
 
   add(batch: StoredBatch, defect: Defect | undefined): void {
-    const identity = this.identity(batch)
-    if (this.known.has(identity) && defect !== "stores a retried batch again") return
-    this.known.add(identity)
+    if (batch.events.length > 0) {
+      const identity = this.identity(batch)
+      if (this.known.has(identity) && defect !== "stores a retried batch again") return
+      this.known.add(identity)
+    }
     const events = this.shards.get(batch.shard) ?? []
     batch.events.forEach(({ channel, raw, ts }, index) => {
       const insertionTs = BigInt(ts)
@@ -61,7 +63,7 @@ class Index {
         channel
       })
     })
-    this.shards.set(batch.shard, events)
+    if (events.length > 0) this.shards.set(batch.shard, events)
     if (defect === "forgets producer marks") return
     for (const mark of batch.marks) {
       const key = `${mark.producer}/${mark.shards}/${mark.shard}`
@@ -122,13 +124,13 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
-    const append = (batch: Batch) =>
+    const write = (stored: StoredBatch) =>
       lock.withPermit(
         Effect.gen(function*() {
           if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-          const stored = encode(batch)
           const { log } = yield* open
-          if (index.known.has(index.identity(stored)) && defect !== "stores a retried batch again") return
+          const known = stored.events.length > 0 && index.known.has(index.identity(stored))
+          if (known && defect !== "stores a retried batch again") return
           yield* log.append([utf8.encode(JSON.stringify(stored))])
           if (defect !== "acknowledges before the disk has it") yield* log.sync
           index.add(stored, defect)
@@ -144,7 +146,8 @@ const make = (path: string, defect: Defect | undefined) =>
       durability: "fsync",
       storeId: "simulated",
       lastInsertionTs: index.lastTs,
-      append,
+      append: (batch) => Effect.suspend(() => write(encode(batch))),
+      saveMarks: (marks) => write({ nonce: "0", shard: 0, start: 0, marks, events: [] }),
       flush: Effect.void,
       poll: (shard, after, limit) => Effect.sync(() => index.page(shard, after, limit)),
       tails: Effect.sync(() => {
@@ -152,8 +155,13 @@ const make = (path: string, defect: Defect | undefined) =>
         for (const [shard, events] of index.shards) if (events.length > 0) tails.set(shard, events.at(-1)!.id)
         return tails
       }),
+      // The truth is in the file: after a failed write it has to be read again first.
       producerMarks: (producer) =>
-        Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer)),
+        lock.withPermit(
+          Effect.suspend(() => closed ? Effect.fail(failed("the store is closed")) : Effect.mapError(open, failed))
+        ).pipe(
+          Effect.map(() => [...index.marks.values()].filter((mark) => mark.producer === producer))
+        ),
       isHealthy: Effect.succeed(true)
     })
   })
