@@ -96,7 +96,7 @@ const refused = (response: HttpClientResponse.HttpClientResponse): Effect.Effect
   response.text.pipe(
     Effect.orElseSucceed(() => ""),
     Effect.flatMap((text) =>
-      Effect.orElseSucceed(Schema.decodeUnknownEffect(Schema.fromJsonString(ProblemDocument))(text), () => ({}))
+      Effect.orElseSucceed(Schema.decodeEffect(Schema.fromJsonString(ProblemDocument))(text), () => ({}))
     ),
     Effect.flatMap((problem) => Effect.fail(new Refusal(problem, response.status)))
   )
@@ -131,7 +131,7 @@ const make = Effect.fnUntraced(function*(url: string, token: Redacted.Redacted) 
   const send = (request: HttpClientRequest.HttpClientRequest) =>
     http.execute(HttpClientRequest.bearerToken(request, token)).pipe(
       Effect.mapError(transport(url)),
-      Effect.flatMap((response) => response.status < 300 ? Effect.succeed(response) : refused(response))
+      Effect.filterOrElse((response) => response.status < 300, refused)
     )
   const get: Client["Service"]["get"] = (path, options = {}) =>
     send(HttpClientRequest.get(url + path, { urlParams: options.query ?? {}, headers: options.headers ?? {} }))

@@ -26,6 +26,8 @@ export const NodeFile = Schema.Struct({
 })
 export type NodeFile = typeof NodeFile.Type
 
+const decodeNodeFile = Schema.decodeSync(Schema.fromJsonString(NodeFile))
+
 const errno = (cause: unknown): string | undefined =>
   typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : undefined
 
@@ -150,7 +152,7 @@ export const findNode = (
         if (errno(cause) === "ENOENT" || errno(cause) === "ENOTDIR") return undefined
         throw cause
       }
-      const node = Schema.decodeUnknownSync(Schema.fromJsonString(NodeFile))(text)
+      const node = decodeNodeFile(text)
       const token = await readToken(join(dir, files.token))
       return token === undefined ? undefined : { node, token: Redacted.make(token) }
     },

@@ -29,8 +29,12 @@ const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(255))
 export const StoredEvent = Schema.Struct({
   id: Schema.String,
   raw: Schema.Unknown,
-  /** Nanoseconds since the Unix epoch, in decimal. */
-  insertion_ts: Schema.String,
+  raw_base64: Schema.optionalKey(
+    Schema.String.annotate({
+      description: "The payload when it is no JSON; `raw` is null then. Events that came over HTTP are JSON"
+    })
+  ),
+  insertion_ts: Schema.String.annotate({ description: "Nanoseconds since the Unix epoch, in decimal" }),
   shard_id: Schema.Int,
   dedup_id: Schema.NullOr(Schema.String),
   channel: Schema.NullOr(Schema.String)
@@ -39,36 +43,45 @@ export const StoredEvent = Schema.Struct({
 /** One page of events. */
 export const Page = Schema.Struct({
   events: Schema.Array(StoredEvent),
-  /** Ask for the next page with `cursor` set to this; null when nothing was read yet. */
-  next_cursor: Schema.NullOr(Schema.String),
-  /** Whether more can probably be read now. */
-  has_more: Schema.Boolean,
-  /** Events passed over because a filter cannot judge them: their payload is not JSON. */
-  unreadable: Schema.Int,
-  /** Shards that could not be read. */
-  failed_shards: Schema.Array(Schema.Struct({ shard: Schema.Int, error: Schema.String }))
+  next_cursor: Schema.NullOr(Schema.String).annotate({
+    description: "Ask for the next page with `cursor` set to this; null when nothing was read yet"
+  }),
+  has_more: Schema.Boolean.annotate({ description: "Whether more can probably be read now" }),
+  unreadable: Schema.Int.annotate({
+    description: "Events passed over because a filter cannot judge them: their payload is not JSON"
+  }),
+  failed_shards: Schema.Array(Schema.Struct({ shard: Schema.Int, error: Schema.String })).annotate({
+    description: "Shards that could not be read"
+  })
 })
 
 const reading = {
-  /** As text (`magnitude>=6 and source=us`) or as JSON (`{"$gte":{"path":"magnitude","value":6}}`). */
-  filter: Schema.optionalKey(Schema.String),
+  filter: Schema.optionalKey(
+    Schema.String.annotate({
+      description:
+        "As text (`magnitude>=6 and source=us`) or as JSON (`{\"$gte\":{\"path\":\"magnitude\",\"value\":6}}`)"
+    })
+  ),
   channel: Schema.optionalKey(Name),
-  /** Only these shards, as `0,3,7`. */
-  shards: Schema.optionalKey(Schema.String)
+  shards: Schema.optionalKey(Schema.String.annotate({ description: "Only these shards, as `0,3,7`" }))
 }
 
 const events = HttpApiGroup.make("events").add(
   HttpApiEndpoint.post("append", "/v1/events", {
     query: {
-      /** Name under which the events are numbered: each is then stored exactly once, however often it is sent. */
-      producer: Schema.optionalKey(Name),
-      /** Number of the first event of the body, from 1. Refused lines have no number. */
+      producer: Schema.optionalKey(
+        Name.annotate({
+          description:
+            "Name under which the events are numbered: each is then stored exactly once, however often it is sent"
+        })
+      ),
       sequence: Schema.optionalKey(
-        Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }))
+        Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })).annotate({
+          description: "Number of the first event of the body, from 1. Refused lines have no number"
+        })
       ),
       channel: Schema.optionalKey(Name),
-      /** Events with the same key stay in order. */
-      key: Schema.optionalKey(Schema.String)
+      key: Schema.optionalKey(Schema.String.annotate({ description: "Events with the same key stay in order" }))
     },
     payload: [Schema.Json, HttpApiSchema.StreamUint8Array({ contentType: "application/x-ndjson" })],
     success: Problem.AppendSummary,
@@ -85,11 +98,22 @@ const events = HttpApiGroup.make("events").add(
   HttpApiEndpoint.get("read", "/v1/events", {
     query: {
       ...reading,
-      cursor: Schema.optionalKey(Schema.String),
-      /** Most events of the page. Default 100. */
-      limit: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))),
-      /** `shards` (default): stored order inside a shard, shards interleaved fairly. `insertion_ts`: by time of insertion. */
-      order: Schema.optionalKey(Schema.Literals(["shards", "insertion_ts"]))
+      cursor: Schema.optionalKey(
+        Schema.String.annotate({
+          description: "Go on behind this: `next_cursor` of a page, or the id of an event of the tail"
+        })
+      ),
+      limit: Schema.optionalKey(
+        Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).annotate({
+          description: "Most events of the page. Default 100"
+        })
+      ),
+      order: Schema.optionalKey(
+        Schema.Literals(["shards", "insertion_ts"]).annotate({
+          description:
+            "`shards` (default): stored order inside a shard, shards interleaved fairly. `insertion_ts`: by time of insertion"
+        })
+      )
     },
     success: Page,
     error: [Problem.BadRequest, Problem.Unavailable]
@@ -97,10 +121,13 @@ const events = HttpApiGroup.make("events").add(
   HttpApiEndpoint.get("tail", "/v1/tail", {
     query: {
       ...reading,
-      /** `beginning` (default), `end`, or a cursor. */
-      from: Schema.optionalKey(Schema.String)
+      from: Schema.optionalKey(Schema.String.annotate({ description: "`beginning` (default), `end`, or a cursor" }))
     },
-    headers: { "last-event-id": Schema.optionalKey(Schema.String) },
+    headers: {
+      "last-event-id": Schema.optionalKey(
+        Schema.String.annotate({ description: "Go on behind this cursor, whatever `from` says" })
+      )
+    },
     success: HttpApiSchema.StreamSse({ data: StoredEvent }),
     error: [Problem.BadRequest, Problem.Unavailable]
   }).annotate(OpenApi.Summary, "Stored events, then live ones, as server-sent events whose ids are cursors")
@@ -111,8 +138,9 @@ const producers = HttpApiGroup.make("producers").add(
     params: { name: Name },
     success: Schema.Struct({
       name: Schema.String,
-      /** Number of the last event stored without a gap before it; 0 for an unknown producer. */
-      last_sequence: Schema.Int
+      last_sequence: Schema.Int.annotate({
+        description: "Number of the last event stored without a gap before it; 0 for an unknown producer"
+      })
     }),
     error: Problem.Unavailable
   }).annotate(OpenApi.Summary, "Where a named producer continues")
@@ -139,8 +167,7 @@ export const Stats = Schema.Struct({
     pid: Schema.Int,
     resident_bytes: Schema.Int,
     heap_bytes: Schema.Int,
-    /** Since the last look at these figures. */
-    event_loop_delay_p99_ms: Schema.Finite
+    event_loop_delay_p99_ms: Schema.Finite.annotate({ description: "Since the last look at these figures" })
   })
 })
 

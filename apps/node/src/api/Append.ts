@@ -241,6 +241,9 @@ const jsonProblem = (failure: JsonBodyFailure, limits: LimitValues): Problem.Bad
   }
 }
 
+/** Pauses of the longest kind that a body may make when it is read whole. */
+const wholeBodyPauses = 10
+
 /** Reads a body whole, up to `limits.maxJsonBytes`. */
 const readWhole = Effect.fnUntraced(function*(body: Body, limits: LimitValues) {
   const chunks: Array<Uint8Array> = []
@@ -259,7 +262,11 @@ const readWhole = Effect.fnUntraced(function*(body: Body, limits: LimitValues) {
     }
     chunks.push(chunk)
   }
-})
+}, (whole, _body, limits) =>
+  Effect.timeoutOrElse(whole, {
+    duration: Duration.times(limits.bodyIdle, wholeBodyPauses),
+    orElse: () => Effect.fail(bodyProblem("idle", limits, undefined))
+  }))
 
 /** Publishes the value of a JSON body, or the elements of its array: all of them, or none when the body is not acceptable. */
 const appendJson = Effect.fnUntraced(function*(
@@ -269,7 +276,7 @@ const appendJson = Effect.fnUntraced(function*(
   query: AppendQuery
 ): Effect.fn.Return<Problem.AppendSummary, AppendProblem> {
   const spans = jsonSpans(yield* readWhole(body, limits), limits)
-  if ("_tag" in spans) return yield* Effect.fail(jsonProblem(spans, limits))
+  if ("_tag" in spans) return yield* jsonProblem(spans, limits)
   const { accepted, duplicates } = yield* Effect.mapError(
     bus.publishAllRaw(spans, {
       channel: query.channel,

@@ -6,28 +6,27 @@ import * as HttpApiError from "effect/http-api/HttpApiError"
 
 /** One refused NDJSON line. */
 export const RejectedLine = Schema.Struct({
-  /** From 1, over the whole body. */
-  line: Schema.Int,
+  line: Schema.Int.annotate({ description: "From 1, over the whole body" }),
   reason: Schema.Literals(["notJson", "invalidUtf8", "tooLong", "tooDeep"]),
-  /** Byte of the line at which it stopped being acceptable. */
-  offset: Schema.Int
+  offset: Schema.Int.annotate({ description: "Byte of the line at which it stopped being acceptable" })
 })
 
 /** What became of the events of one request. */
 export const AppendSummary = Schema.Struct({
-  /** New events, all of them stored. */
-  accepted: Schema.Int,
-  /** Events of a named producer that had been stored before. */
-  duplicates: Schema.Int,
-  /** Events of this request that are on stable storage: `accepted + duplicates`, or less when the request failed on the way. */
-  durable: Schema.Int,
+  accepted: Schema.Int.annotate({ description: "New events, all of them stored" }),
+  duplicates: Schema.Int.annotate({ description: "Events of a named producer that had been stored before" }),
+  durable: Schema.Int.annotate({
+    description:
+      "Events of this request that are on stable storage: `accepted + duplicates`, or less when the request failed on the way"
+  }),
   rejected: Schema.Struct({
     total: Schema.Int,
-    /** The first of them. */
-    lines: Schema.Array(RejectedLine)
+    lines: Schema.Array(RejectedLine).annotate({ description: "The first of them" })
   }),
-  /** Number of the last event of a named producer that is stored without a gap before it; null without a producer. */
-  last_sequence: Schema.NullOr(Schema.Int)
+  last_sequence: Schema.NullOr(Schema.Int).annotate({
+    description:
+      "Number of the last event of a named producer that is stored without a gap before it; null without a producer"
+  })
 })
 export type AppendSummary = typeof AppendSummary.Type
 

@@ -1,7 +1,7 @@
 /**
  * `GET /v1/tail`: stored events, then live ones, as server-sent events.
  */
-import { type BusEvent, EventBus, type SubscribeOptions } from "@perigee/bus"
+import { Adapter, type BusEvent, Cursor, EventBus, type SubscribeOptions } from "@perigee/bus"
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -39,6 +39,12 @@ const frame = (event: BusEvent): string =>
 const problemFrame = (problem: Problem.Unavailable | Problem.BadRequest): string =>
   `event: problem\ndata: ${JSON.stringify({ status: problem.status, code: problem.code, detail: problem.detail })}\n\n`
 
+/** An id without data moves the reader's place, and is no event. */
+const opening = (place: string | undefined): string =>
+  place === undefined
+    ? "retry: 1000\n: stored events first, then live ones\n\n"
+    : `retry: 1000\nid: ${place}\n: live events only\n\n`
+
 const start = (request: TailRequest): SubscribeOptions["from"] => {
   const from = request.headers["last-event-id"] || request.query.from || "beginning"
   return from === "beginning" ? "beginning" : from === "end" || from === "now" ? "end" : { cursor: from }
@@ -56,6 +62,7 @@ export class Tails extends Context.Service<Tails, {
     Tails,
     Effect.gen(function*() {
       const bus = yield* EventBus
+      const adapter = yield* Adapter.Adapter
       const limits = yield* Limits
       const lifecycle = yield* Lifecycle
       let readers = 0
@@ -79,6 +86,16 @@ export class Tails extends Context.Service<Tails, {
         }
       })
 
+      /** The cursor behind everything that is stored now. */
+      const end = adapter.tails.pipe(
+        Effect.flatMap((positions) =>
+          Effect.fromResult(Cursor.encode(Cursor.make({ positions, store: adapter.storeId })))
+        ),
+        Effect.mapError((error) =>
+          new Problem.Unavailable({ code: "E_STORE", detail: `The store cannot be read: ${error.message}.` })
+        )
+      )
+
       const open = Effect.fnUntraced(function*(
         request: TailRequest
       ): Effect.fn.Return<HttpServerResponse.HttpServerResponse, Problem.BadRequest | Problem.Unavailable> {
@@ -93,16 +110,22 @@ export class Tails extends Context.Service<Tails, {
             detail: `All ${limits.maxTails} places at the tail are taken. Come back later.`
           })
         }
+        // Who begins at the end and is cut off before the first event came could not say where that was.
+        const place = from === "end" ? yield* end : undefined
         // A wrong cursor must fail the request, not the stream that the answer opens.
         yield* Effect.mapError(
           bus.poll({ ...selection, limit: 1, cursor: typeof from === "object" ? from.cursor : undefined }),
           pollProblem
         )
-        const events = bus.subscribe({ ...selection, from, chunkSize: 256 }).pipe(
+        const events = bus.subscribe({
+          ...selection,
+          from: place === undefined ? from : { cursor: place },
+          chunkSize: 256
+        }).pipe(
           Stream.mapArray((chunk) => [encoder.encode(chunk.map(frame).join(""))]),
           Stream.catch((error) => Stream.succeed(encoder.encode(problemFrame(pollProblem(error)))))
         )
-        const body = Stream.succeed(encoder.encode("retry: 1000\n: stored events first, then live ones\n\n")).pipe(
+        const body = Stream.succeed(encoder.encode(opening(place))).pipe(
           Stream.concat(Stream.merge(events, heartbeat, { haltStrategy: "left" })),
           Stream.interruptWhen(lifecycle.stopping),
           Stream.concat(

@@ -137,7 +137,7 @@ export const command = Command.make("start", flags, (parsed) =>
   Effect.gen(function*() {
     const node = Node.layer(yield* options(parsed))
     const lifecycle = yield* Lifecycle
-    yield* serve(parsed).pipe(
+    return yield* serve(parsed).pipe(
       Effect.provide(node),
       Effect.onExit(() => farewell(lifecycle.report(), parsed.json))
     )

@@ -7,9 +7,8 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
-import { Client, isUnreachable, Refusal } from "../Client.ts"
+import { Client, isUnreachable, Refusal, unreachable } from "../Client.ts"
 import { describe, type Failure } from "../Failure.ts"
-import { unreachable } from "../Client.ts"
 import * as Flags from "./flags.ts"
 import { eventText, form } from "./eventText.ts"
 import { print, tell } from "./Output.ts"
@@ -27,25 +26,36 @@ const flags = {
   envelope: Flags.envelope
 }
 
-/** Reads server-sent events as far as a node writes them: one `id`, one or more `data`. */
+/** Reads server-sent events as far as a node writes them: an id, an event, one or more lines of data. */
 class Frames {
-  #id = ""
-  #data: Array<string> = []
+  /** Where to go on: the id of the last whole frame. */
+  cursor: string | undefined
+  #id: string | undefined
   #event = ""
+  #data: Array<string> = []
 
-  /** Takes one line; returns an event when it ends one. */
-  take(line: string): { readonly id: string; readonly event: string; readonly data: string } | undefined {
-    if (line === "") {
-      const data = this.#data
-      const event = this.#event
-      this.#data = []
-      this.#event = ""
-      return data.length === 0 ? undefined : { id: this.#id, event, data: data.join("\n") }
-    }
+  /** Forgets a frame that the connection cut in two. */
+  restart(): void {
+    this.#id = this.cursor
+    this.#event = ""
+    this.#data = []
+  }
+
+  /** Takes one line; returns the data of an event when it ends one. */
+  take(line: string): string | undefined {
     if (line.startsWith("data: ")) this.#data.push(line.slice(6))
     else if (line.startsWith("id: ")) this.#id = line.slice(4)
     else if (line.startsWith("event: ")) this.#event = line.slice(7)
+    else if (line === "") return this.#end()
     return undefined
+  }
+
+  #end(): string | undefined {
+    const data = this.#event === "" && this.#data.length > 0 ? this.#data.join(" ") : undefined
+    this.cursor = this.#id ?? this.cursor
+    this.#event = ""
+    this.#data = []
+    return data
   }
 }
 
@@ -55,8 +65,8 @@ export const command = Command.make("tail", flags, (options) =>
   Effect.gen(function*() {
     const client = yield* Client
     const as = form(options)
-    let cursor: string | undefined
-    let away = false
+    const frames = new Frames()
+    let state: "first" | "connected" | "away" = "first"
 
     const connected = Effect.gen(function*() {
       const response = yield* client.get("/v1/tail", {
@@ -65,41 +75,41 @@ export const command = Command.make("tail", flags, (options) =>
           filter: Option.getOrUndefined(options.filter),
           channel: Option.getOrUndefined(options.channel)
         },
-        headers: { accept: "text/event-stream", ...(cursor === undefined ? {} : { "last-event-id": cursor }) }
+        headers: {
+          accept: "text/event-stream",
+          ...(frames.cursor === undefined ? {} : { "last-event-id": frames.cursor })
+        }
       })
-      if (away) yield* tell("perigee: connected again")
-      away = false
-      const frames = new Frames()
+      if (state === "away") yield* tell("perigee: connected again")
+      state = "connected"
+      frames.restart()
       yield* response.stream.pipe(
         Stream.decodeText,
         Stream.splitLines,
         Stream.runForEachArray((lines) => {
           let text = ""
           for (const line of lines) {
-            const frame = frames.take(line)
-            if (frame === undefined || frame.event !== "") continue
-            cursor = frame.id
-            text += eventText(frame.data.replaceAll("\n", " "), as)
+            const data = frames.take(line)
+            if (data !== undefined) text += eventText(data, as)
           }
           return text === "" ? Effect.void : print(text)
         }),
         Effect.mapError((error) => unreachable(client.url, describe(error)))
       )
       // The node has ended the stream: it stops, or it could not read on.
-      return yield* Effect.fail(unreachable(client.url, "the node ended the stream"))
+      return yield* unreachable(client.url, "the node ended the stream")
     })
 
+    // The first call decides whether there is a node at all; later ones wait for it to come back.
     const mayPass = (error: Failure): boolean =>
-      isUnreachable(error) || (error instanceof Refusal && error.status >= 500)
-    let met = false
-    yield* connected.pipe(
+      state !== "first" && (isUnreachable(error) || (error instanceof Refusal && error.status >= 500))
+    return yield* connected.pipe(
       Effect.tapError((error) => {
-        // The first call decides whether there is a node at all; later ones wait for it.
-        if (!mayPass(error) || away) return Effect.void
-        away = true
+        if (!mayPass(error) || state === "away") return Effect.void
+        state = "away"
         return tell(`perigee: ${error.message.split(". ")[0]}. Waiting for it.`)
       }),
-      Effect.retry({ schedule: pause, while: (error) => mayPass(error) && (met = met || cursor !== undefined || away) })
+      Effect.retry({ schedule: pause, while: mayPass })
     )
   }).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print events as they come in; goes on behind the last one when the connection breaks"),

@@ -39,7 +39,7 @@ const follow = (
         text.split("\n\n").flatMap((frame) => {
           const id = /^id: (.*)$/m.exec(frame)?.[1]
           const data = [...frame.matchAll(/^data: (.*)$/gm)].map((match) => match[1]).join("\n")
-          return id === undefined ? [] : [{ id, raw: JSON.parse(data).raw }]
+          return id === undefined || data === "" ? [] : [{ id, raw: JSON.parse(data).raw }]
         }),
       ended: () => ended
     }
@@ -67,7 +67,7 @@ describe("GET /v1/tail", () => {
       const live = yield* follow(node, "?from=end")
       const behind = yield* follow(node, `?from=${encodeURIComponent(second)}`)
       const resumed = yield* follow(node, "?from=beginning", { "last-event-id": second })
-      yield* until(() => live.text().includes("live ones"), "it is there")
+      yield* until(() => live.text().includes("live events only"), "it is there")
       yield* Effect.sleep("50 millis")
       yield* node.append("4\n")
       yield* until(
@@ -77,6 +77,21 @@ describe("GET /v1/tail", () => {
       assert.deepStrictEqual(live.events().map((event) => event.raw), [4])
       assert.deepStrictEqual(behind.events().map((event) => event.raw), [3, 4])
       assert.deepStrictEqual(resumed.events().map((event) => event.raw), [3, 4])
+    }))
+
+  it.live("loses nothing of a reader that began at the end and was cut before its first event", () =>
+    Effect.gen(function*() {
+      const node = yield* startNode()
+      yield* node.append("1\n2\n")
+      const place = yield* Effect.scoped(Effect.gen(function*() {
+        const reader = yield* follow(node, "?from=end")
+        yield* until(() => reader.text().includes("live events only"), "it is there")
+        return /^id: (.*)$/m.exec(reader.text())![1]!
+      }))
+      yield* node.append("3\n")
+      const reader = yield* follow(node, "?from=end", { "last-event-id": place })
+      yield* until(() => reader.events().length === 1, "the one in between")
+      assert.deepStrictEqual(reader.events().map((event) => event.raw), [3])
     }))
 
   it.live("resumes without a gap or a repetition wherever it was cut", () =>

@@ -186,6 +186,7 @@ describe("perigee query, tail, stats, status", () => {
         [["query", "--limit", "x"], 2, "E_USAGE"],
         [["stats"], 4, "E_TOKEN", { PERIGEE_TOKEN: "wrong" }],
         [["stats", "--url", "http://127.0.0.1:1"], 3, "E_UNREACHABLE"],
+        [["tail", "--url", "http://127.0.0.1:1"], 3, "E_UNREACHABLE"],
         [["stats", "--url", "nowhere"], 2, "E_URL"]
       ]
       for (const [args, code, name, env] of cases) {
