@@ -139,19 +139,20 @@ const network: ReadonlyArray<Family> = [
     const rng = new Rng(fault.pick, chaos.world.seed.lo, "swizzle")
     const all = names(chaos)
     const chosen = rng.shuffle(all).slice(0, rng.between(1, Math.max(1, all.length)))
-    const stops: Array<() => void> = []
     const step = (fault.for * 1000) / (2 * chosen.length + 1)
-    chosen.forEach((name, index) => {
-      stops.push(chaos.world.after(index * step, () => {
-        const end = stallBetween(chaos, [name], all.filter((other) => other !== name), true)
-        stops.push(end)
-      }))
-    })
+    const releases: Array<() => void> = []
+    const timers = chosen.map((name, index) =>
+      chaos.world.after(index * step, () => {
+        releases.push(stallBetween(chaos, [name], all.filter((other) => other !== name), true))
+        if (releases.length < chosen.length) return
+        rng.shuffle(releases).forEach((release, place) => timers.push(chaos.world.after((place + 1) * step, release)))
+      })
+    )
     return {
       target: chosen.join(","),
       end: () => {
-        const order = rng.shuffle(stops)
-        order.forEach((stop, index) => chaos.world.after(index * step, stop))
+        for (const cancel of timers) cancel()
+        for (const release of releases) release()
       }
     }
   }),
@@ -224,18 +225,26 @@ const network: ReadonlyArray<Family> = [
 const process: ReadonlyArray<Family> = [
   family("kill", "process", { most: 6, duration: [20, 3000] }, kill(false, false)),
   family("crash", "process", { most: 6, duration: [20, 3000], level: [0, 1] }, kill(true, false)),
-  family("crashStorm", "process", { most: 1, duration: [20, 200], level: [2, 5] }, (chaos, fault) => {
+  family("crashStorm", "process", { most: 1, duration: [200, 3000], level: [2, 5] }, (chaos, fault) => {
     const applied = kill(true, false)(chaos, fault)
     if (applied === undefined) return undefined
     const host = chaos.hosts.find((host) => host.name === applied.target)!
-    for (let i = 1; i < fault.level; i++) {
-      chaos.world.after(i * (fault.for * 1000 + 50_000), () => {
-        if (!host.alive || dead(chaos) >= chaos.maxDead) return
-        host.kill({ power: true })
-        chaos.world.after(fault.for * 1000, () => host.reboot())
-      })
+    const period = (fault.for * 1000) / fault.level
+    const timers: Array<() => void> = []
+    for (let i = 0; i < fault.level; i++) {
+      timers.push(chaos.world.after((i + 0.5) * period, () => host.reboot()))
+      if (i === 0) continue
+      timers.push(chaos.world.after(i * period, () => {
+        if (host.alive && dead(chaos) < chaos.maxDead) host.kill({ power: true })
+      }))
     }
-    return applied
+    return {
+      target: host.name,
+      end: () => {
+        for (const cancel of timers) cancel()
+        host.reboot()
+      }
+    }
   }),
   family("pause", "process", { most: 4, duration: [100, 20_000] }, (chaos, fault) => {
     const host = anyHost(chaos, fault, (host) => host.alive && !host.paused)

@@ -288,6 +288,25 @@ describe("the end of a run", () => {
       }), { plan: [fault("kill", 50, { for: 1_000_000 })] })
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
   })
+  it.each(["crashStorm", "swizzle", "partition", "kill", "crash"])(
+    "nothing of a fault goes on in the calm: %s",
+    (kind) => {
+      const result = run((sim) =>
+        Effect.gen(function*() {
+          const host = sim.host("prey")
+          yield* Effect.sleep(500)
+          yield* sim.calm
+          const { deaths } = host
+          const events = sim.world.trace.count
+          yield* Effect.sleep(10_000)
+          sim.always(host.alive && host.deaths === deaths && sim.world.trace.count === events, "quiet")
+          yield* host.stop
+          yield* Effect.sleep(10_000)
+          sim.always(!host.alive, "what was stopped stays stopped")
+        }), { plan: [fault(kind, 10, { for: 3000, level: 5, pick: 0xffffffff })] })
+      assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+    }
+  )
   it("eventually is a liveness bound", () => {
     const result = run((sim) => sim.eventually(() => false, "progress", { within: 100 }))
     assert.deepStrictEqual([result.verdict.kind, result.verdict.name], ["violation", "progress"])

@@ -266,9 +266,9 @@ export class Host<R = never> {
     if (incarnation !== undefined) this.#notify(incarnation)
   }
 
-  /** Starts the machine again after a kill. A no-op while it runs. */
+  /** Starts the machine again after a kill. A no-op while it runs, and after an orderly {@link stop}: then {@link boot} it. */
   reboot(): void {
-    if (this.#current !== undefined) return
+    if (this.#current !== undefined || this.stopped) return
     this.#around.network.powerRestored(this.name)
     this.boot()
   }
