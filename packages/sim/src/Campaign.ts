@@ -203,6 +203,7 @@ export interface Tally {
   explored: number
 }
 
+/** The tally of no run. */
 export const emptyTally = (): Tally => ({
   runs: 0,
   steps: 0,
@@ -281,6 +282,7 @@ export interface Failure {
   readonly branches: ReadonlyArray<Branch>
 }
 
+/** Which seeds a campaign runs, and for how long. */
 export interface CampaignOptions {
   /** First seed; the next ones follow it. */
   readonly base: Seed.Seed
@@ -296,6 +298,7 @@ export interface CampaignOptions {
   readonly realNow?: (() => number) | undefined
 }
 
+/** What a campaign ends with: the sums, the first failure, and what never happened. */
 export interface CampaignResult {
   readonly tally: Tally
   readonly failure: Failure | undefined

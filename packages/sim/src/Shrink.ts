@@ -16,6 +16,7 @@ export interface Recipe {
 /** Runs a recipe; `record` asks for the schedule decisions. */
 export type Replay = (recipe: Recipe, record?: boolean) => Promise<RunResult>
 
+/** Bounds of one shrinking. */
 export interface ShrinkOptions {
   /** Most replays; 500 by default. */
   readonly replays?: number | undefined
@@ -24,6 +25,7 @@ export interface ShrinkOptions {
   readonly realNow: () => number
 }
 
+/** The smallest recipe that was found, its run, and what it took. */
 export interface Shrunk {
   readonly recipe: Recipe
   readonly result: RunResult

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 const bin = fileURLToPath(new URL("../bin/perigee-sim.mjs", import.meta.url))
-const planted = fileURLToPath(new URL("fixtures/planted/line.test.ts", import.meta.url))
+const planted = fileURLToPath(new URL("fixtures/planted/line.ts", import.meta.url))
 
 interface Outcome {
   readonly code: number
@@ -55,7 +55,7 @@ describe("perigee-sim", () => {
         assert.strictEqual(again.code, 1, again.text)
         assert.include(again.text, `trace ${trace} violation`)
         // The stored entry is replayed first and listed.
-        const corpus = await sim([planted, "--seeds", "1", "--base", "1"], env)
+        const corpus = await sim([planted, "--seeds", "1", "--base", "1", "--workers", "1"], env)
         assert.include(corpus.text, "OPEN ")
         const entry = JSON.parse(readFileSync(join(folder, file!), "utf8")) as { status: string }
         writeFileSync(join(folder, file!), JSON.stringify({ ...entry, status: "fixed", note: "cursor after delivery" }))

@@ -8,9 +8,10 @@ import { Effect } from "effect"
 import { digest, hashes, inWorkers } from "./fixtures/digest.ts"
 import { emptyStore, receiver, sender } from "./fixtures/Line.ts"
 
-const seeds = 20
+const seeds = 12
 const file = fileURLToPath(new URL("fixtures/digest.ts", import.meta.url))
-const own = async () => digest(await hashes(1, seeds))
+let once: Promise<string> | undefined
+const own = () => once ??= hashes(1, seeds).then(digest)
 const run = promisify(execFile)
 const inProcess = async (flags: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) => {
   const { stdout } = await run(process.execPath, ["--conditions=@perigee/source", ...flags, file, String(seeds)], {

@@ -4,6 +4,7 @@
 import { parentPort, Worker, workerData } from "node:worker_threads"
 import { type Crash, fuzz, type Options, type Result, type Target } from "./index.ts"
 
+/** Bounds of a fuzzing run in a thread of its own. */
 export interface ModuleOptions extends Omit<Options, "onInput"> {
   /** Real milliseconds that one input may take before the thread is ended; 10,000 by default. */
   readonly hangMs?: number | undefined

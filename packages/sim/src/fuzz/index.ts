@@ -33,6 +33,7 @@ export interface Target {
   readonly maxAllocation?: ((inputBytes: number) => number) | undefined
 }
 
+/** Bounds of a fuzzing run. */
 export interface Options {
   readonly seed?: Seed.Input | undefined
   /** Executions; no bound by default. */
@@ -54,6 +55,7 @@ export interface Crash {
   readonly executions: number
 }
 
+/** What a fuzzing run ends with. */
 export interface Result {
   readonly executions: number
   readonly perSecond: number

@@ -87,6 +87,7 @@ const resize = (content: Content, size: number): void => {
 /** Symbolic links followed in one path before it counts as a loop. */
 const maxLinks = 40
 
+/** The state of one disk. Operations throw {@link DiskFailure}. */
 export class DiskModel {
   /** Bytes that fit; writes beyond fail with ENOSPC. */
   capacity: number

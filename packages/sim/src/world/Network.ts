@@ -56,6 +56,7 @@ const synRetry = 1_000_000
 /** Writing to a machine that is gone fails after this many microseconds of retransmission, as Linux does by default. */
 const silenceTimeout = 924_600_000
 
+/** The shape of a network, fixed for a run. */
 export interface NetworkConfig {
   readonly latency: LatencyShape
   /** Each ordered pair of machines keeps an extra delay of up to this many microseconds. */
@@ -71,6 +72,7 @@ interface Counted {
   count: number
 }
 
+/** The state of one network and the faults on it. */
 export class Network {
   readonly #world: World
   readonly #config: NetworkConfig

@@ -38,6 +38,7 @@ export interface Path {
 
 type Item = { readonly _tag: "data"; readonly bytes: Uint8Array } | { readonly _tag: "fin" }
 
+/** One direction of a connection. */
 export class Pipe {
   readonly #world: World
   readonly #rng: Rng

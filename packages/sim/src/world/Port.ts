@@ -22,6 +22,7 @@ export interface PortOptions {
 }
 
 /** A simulated failure of an operation: `notDone` never took effect, `unknown` may have. */
+/** A client whose operations the simulation decides about; made by `sim.port`. */
 export class PortError extends Data.TaggedError("PortError")<{
   readonly port: string
   readonly operation: string

@@ -99,6 +99,7 @@ export interface Branch {
   readonly seed: string
 }
 
+/** What a world is made from. */
 export interface WorldOptions {
   readonly seed: Seed.Seed
   readonly schedule: ScheduleConfig
@@ -115,6 +116,7 @@ export interface WorldOptions {
 /** The record of a tape is dropped beyond this many decisions: such a schedule is not worth reducing. */
 const maxDecisions = 200_000
 
+/** Virtual time, ready tasks, timers and random streams of one run. */
 export class World {
   /** Virtual microseconds since the start of the run. */
   now = 0
