@@ -1,6 +1,8 @@
 /** The laws of links, on every transport; listeners, and what bad connections do to them: §7.5, §7.9 row 99. */
+import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Option, Queue, type Scope, Stream } from "effect"
+import { NetAddress } from "effect/net"
 import { execFileSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import * as Http from "node:http"
@@ -16,6 +18,7 @@ import {
   type Listener,
   MemoryLink,
   MessagePortLink,
+  SocketLink,
   StableConduit,
   WebSocketLink
 } from "../../src/index.ts"
@@ -92,6 +95,13 @@ const transports: Record<string, Effect.Effect<readonly [Link.Link, Link.Link], 
         })
       )
   ),
+  "an Effect socket": Effect.gen(function*() {
+    const server = yield* NodeSocketServer.make({ port: 0, host: "127.0.0.1" })
+    const listener = yield* SocketLink.listen(server)
+    const port = NetAddress.isInetAddress(server.address) ? server.address.port : 0
+    const socket = yield* NodeSocket.makeNet({ port, host: "127.0.0.1" })
+    return yield* paired(listener, SocketLink.fromSocket(socket))
+  }),
   "message port": Effect.gen(function*() {
     const { port1, port2 } = new MessageChannel()
     return [
