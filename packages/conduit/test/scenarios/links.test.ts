@@ -6,6 +6,7 @@ import { NetAddress } from "effect/net"
 import { execFileSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -313,6 +314,28 @@ describe("listeners", () => {
       const distrusting = TlsLink.connect({ host: "localhost", port: listener.port })
       assert.strictEqual((yield* Effect.flip(Effect.scoped(distrusting))).reason._tag, "Open")
       yield* roundTrips(TlsLink.source({ host: "localhost", port: listener.port, tls: { ca: cert } }), 2)
+    }))
+
+  it.live("websocket over TLS, on a server that is shared", () =>
+    Effect.gen(function*() {
+      if (!hasOpenssl) return
+      const { cert, key } = yield* certificate
+      const server = yield* Effect.acquireRelease(
+        Effect.callback<Https.Server>((resume) => {
+          const server = Https.createServer({ cert, key }, (_, response) => response.end("page")).listen(
+            0,
+            "127.0.0.1",
+            () => resume(Effect.succeed(server))
+          )
+        }),
+        (server) => Effect.sync(() => server.closeAllConnections())
+      )
+      const listener = yield* WebSocketServerLink.listen({ server, path: "/conduit" })
+      yield* ConduitHub.make({ onConduit: echo, listen: Effect.succeed(listener) })
+      const url = `wss://localhost:${listener.port}/conduit`
+      const distrusting = WebSocketLink.connect({ url, construct: WebSocketServerLink.construct() })
+      assert.strictEqual((yield* Effect.flip(Effect.scoped(distrusting))).reason._tag, "Open")
+      yield* roundTrips(WebSocketLink.source({ url, construct: WebSocketServerLink.construct({ ca: cert }) }), 3)
     }))
 
   it.live("websocket: wrong path, refused origin, text and plain HTTP end one connection only", () =>
