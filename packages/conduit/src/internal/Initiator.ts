@@ -101,12 +101,12 @@ export const run = Effect.fnUntraced(function*(
           key = hello.key
           const agreed = hello.extensions && (options.extensions ?? true)
           if (keys === undefined) {
-            relay.target = engine.attach(link, agreed, replayed)
+            relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.void)
           } else {
             // What arrives may be taken at once, but nothing may be sent under a key that a crash would forget.
             engine.holdWrites(true)
-            relay.target = engine.attach(link, agreed, replayed)
+            relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.matchEffect(keys.save(key), {
               onSuccess: () => Effect.sync(() => engine.holdWrites(false)),
               onFailure: (error) => Effect.sync(() => engine.end(error))
