@@ -14,8 +14,8 @@ const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap
         name,
         root: `${room}/${name}`,
         include: ["test/**/*.test.ts"],
-        testTimeout: 30_000,
-        hookTimeout: 60_000
+        testTimeout: 120_000,
+        hookTimeout: 300_000
       }
     }))
 )

@@ -425,7 +425,7 @@ export const validate = (filter: Filter): Result.Result<Filter, FilterError> =>
   })
 
 const Declared = Schema.declare((value): value is Filter => Result.isSuccess(validate(value as Filter)), {
-  identifier: "Filter"
+  expected: "a filter"
 })
 
 const decoding = <I>(read: (input: I) => Result.Result<Filter, FilterError>) =>
@@ -444,7 +444,9 @@ const decoding = <I>(read: (input: I) => Result.Result<Filter, FilterError>) =>
  * @category schemas
  * @since 0.1.0
  */
-export const FromJson: Schema.Codec<Filter, unknown> = Schema.Unknown.pipe(
+export const FromJson: Schema.Codec<Filter, unknown> = Schema.Unknown.annotate({
+  description: "A filter, e.g. {\"$gte\":{\"path\":\"magnitude\",\"value\":6}}"
+}).pipe(
   Schema.decodeTo(
     Declared,
     SchemaTransformation.transformEffect({
@@ -460,7 +462,9 @@ export const FromJson: Schema.Codec<Filter, unknown> = Schema.Unknown.pipe(
  * @category schemas
  * @since 0.1.0
  */
-export const FromText: Schema.Codec<Filter, string> = Schema.String.pipe(
+export const FromText: Schema.Codec<Filter, string> = Schema.String.annotate({
+  description: "A filter: magnitude>=6 and net in (us, ak), or its JSON form"
+}).pipe(
   Schema.decodeTo(
     Declared,
     SchemaTransformation.transformEffect({

@@ -10,6 +10,7 @@ import * as Os from "node:os"
 import { io } from "socket.io-client"
 import { WebSocket } from "ws"
 import { ConduitHub, MemoryLink, StableConduit, WebSocketLink } from "../src/index.ts"
+import * as WebSocketServerLink from "../src/links/WebSocketServerLink.ts"
 import { TcpLink } from "../src/node.ts"
 import { StreamDecoder } from "../src/core/StreamDecoder.ts"
 import { FaultLink } from "../src/testing/index.ts"
@@ -36,8 +37,7 @@ const median = (values: ReadonlyArray<number>) => values.toSorted((a, b) => a - 
 const percentile = (values: ReadonlyArray<number>, p: number) =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor((values.length * p) / 100))]!
 /** Half of the range, as a share of the median. */
-const spreadOf = (values: ReadonlyArray<number>) =>
-  (Math.max(...values) - Math.min(...values)) / 2 / median(values)
+const spreadOf = (values: ReadonlyArray<number>) => (Math.max(...values) - Math.min(...values)) / 2 / median(values)
 const round = (n: number) => n >= 1000 ? Math.round(n) : Number(n.toPrecision(4))
 const version = (name: string): string =>
   JSON.parse(readFileSync(new URL(`../../../node_modules/${name}/package.json`, import.meta.url), "utf8")).version
@@ -182,7 +182,12 @@ const oneWayRust = (size: number, count: number) =>
 // --- echo --------------------------------------------------------------------------------------------------------------
 
 /** Keeps `flight` items under way; measures items a second, and each round trip when one is. */
-const echoConduit = (source: (port: number) => Parameters<typeof StableConduit.dial>[0], role: string, flight: number, count: number) =>
+const echoConduit = (
+  source: (port: number) => Parameters<typeof StableConduit.dial>[0],
+  role: string,
+  flight: number,
+  count: number
+) =>
   Effect.scoped(Effect.gen(function*() {
     const { port } = yield* server(role)
     const conduit = yield* StableConduit.dial(source(port))
@@ -439,8 +444,7 @@ const program = Effect.gen(function*() {
   const wsLink = (port: number) =>
     WebSocketLink.source({
       url: `ws://127.0.0.1:${port}`,
-      construct: (url) =>
-        new WebSocket(url, { perMessageDeflate: false }) as unknown as WebSocketLink.WebSocketLike
+      construct: WebSocketServerLink.construct()
     })
   const overWs = yield* echoConduit(wsLink, "conduit-ws-echo", 64, Math.round(echoes / 8))
   const ws = yield* echoWs(64, Math.round(echoes / 8))

@@ -55,7 +55,9 @@ const coalescing = (socket: Net.Socket) => {
   }
 }
 
-const bare = (answer: (write: (bytes: Uint8Array) => void) => (bytes: Uint8Array, at: number, length: number) => void) => {
+const bare = (
+  answer: (write: (bytes: Uint8Array) => void) => (bytes: Uint8Array, at: number, length: number) => void
+) => {
   const server = Net.createServer({ noDelay: true }, (socket) => {
     const decoder = new StreamDecoder(1 << 24)
     const onPayload = answer(coalescing(socket))
@@ -91,8 +93,10 @@ switch (role) {
     bare((write) => (bytes, at, length) => write(bytes.subarray(at - 4, at + length)))
     break
   case "ws-echo": {
-    const server: WebSocketServer = new WebSocketServer({ port: 0, host: "127.0.0.1", perMessageDeflate: false }, () =>
-      ready((server.address() as Net.AddressInfo).port))
+    const server: WebSocketServer = new WebSocketServer(
+      { port: 0, host: "127.0.0.1", perMessageDeflate: false },
+      () => ready((server.address() as Net.AddressInfo).port)
+    )
     server.on("connection", (socket) => socket.on("message", (data) => socket.send(data)))
     break
   }

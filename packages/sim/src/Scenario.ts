@@ -157,14 +157,19 @@ const write = (text: string) => void process.stderr.write(`${text}\n`)
 
 const body = (definition: Campaign.Definition, folder: string | undefined, file: string | undefined) => async () => {
   const single = process.env["SIM_SEED"]
-  const command = `SIM_SEED=${"%s"} npm test -- ${file === undefined ? "" : relative(process.cwd(), file)} -t ${
-    JSON.stringify(definition.name)
-  }`
+  const where = file === undefined ? "" : relative(process.cwd(), file)
+  const command = process.env["VITEST"] === undefined
+    ? ["SIM_SEED=%s", "node", ...process.execArgv.filter((flag) => flag.startsWith("--conditions")), "--test", where]
+    : ["SIM_SEED=%s", "npx", "vitest", "run", where, "-t", JSON.stringify(definition.name)]
+  const saved = (failure: Campaign.Failure) => {
+    const path = remember(definition, failure, folder)
+    return path === undefined ? undefined : relative(process.cwd(), path)
+  }
   const report = (failure: Campaign.Failure) =>
     Report.formatFailure(definition, failure, {
       place: place(),
-      saved: remember(definition, failure, folder),
-      replay: command.replace("%s", failure.result.config.seed)
+      saved: saved(failure),
+      replay: command.join(" ").replace("%s", failure.result.config.seed)
     })
   if (single !== undefined) {
     const recipe = Campaign.recipeOf(definition, seedFrom("SIM_SEED", single))
@@ -193,7 +198,7 @@ const timeoutMs = 180_000
 /**
  * Registers a simulation as a test: replays the corpus, then runs `seeds` seeds, then checks that every `sometimes`
  * happened. `SIM_SEED=n` runs that seed alone; `SIM_SEEDS`, `SIM_BASE` change how many and which; `SIM_TRACE=1` prints
- * the whole trace of a single seed; `SIM_CORPUS=off` stores nothing.
+ * the whole trace of a single seed; `SIM_CORPUS` names another folder for stored failures, `off` none.
  *
  * @throws ScenarioError when the scenario could not prove anything, UnknownFault when a fault name is wrong.
  */
@@ -204,7 +209,9 @@ export const simTest = <E>(
 ): void => {
   const definition = Campaign.define(name, options, scenario)
   const file = callerFile()
-  const folder = options.corpus === false ? undefined : options.corpus ?? join(packageOf(file), "corpus")
+  const folder = options.corpus === false || process.env["SIM_CORPUS"] === "off"
+    ? undefined
+    : process.env["SIM_CORPUS"] ?? options.corpus ?? join(packageOf(file), "corpus")
   const list = collected()
   if (list !== undefined) list.push({ definition, corpus: folder })
   else runner!(name, body(definition, folder, file), timeoutMs)

@@ -99,6 +99,21 @@ describe("runners", () => {
     assert.include(failed.text, "no gap, no duplicate, in order")
     assert.match(failed.text, /replay: SIM_SEED=\d+ /)
   }, 60_000)
+  it(
+    "the example of the README passes, and its careless version fails in one short way",
+    () =>
+      withFolder(async (folder) => {
+        const example = fileURLToPath(new URL("../examples/inbox/Inbox.test.ts", import.meta.url))
+        const good = await node(["--test", example], { SIM_CORPUS: "off" })
+        assert.strictEqual(good.code, 0, good.text)
+        const careless = await node(["--test", example], { INBOX: "careless", SIM_CORPUS: folder })
+        assert.strictEqual(careless.code, 1)
+        assert.match(careless.text, /violation: nothing acknowledged is lost/)
+        assert.match(careless.text, /shrunk {2}\d+ faults to 1: crash at/)
+        assert.strictEqual(readdirSync(folder).length, 1)
+      }),
+    60_000
+  )
   it("SIM_SEED runs one seed, SIM_TRACE prints it, a wrong one is refused", async () => {
     const one = await node(["--test", planted], { SIM_SEED: "3", SIM_TRACE: "1" })
     assert.strictEqual(one.code, 0, one.text)

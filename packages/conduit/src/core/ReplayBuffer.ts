@@ -164,7 +164,9 @@ export class ReplayBuffer {
       const gone = this.slabs.splice(0, dropped)
       if (this.recycles) {
         for (const slab of gone) {
-          if (!slab.shared && slab.bytes.length === lastSlabBytes && this.spare.length < spareSlabs) this.spare.push(slab)
+          if (!slab.shared && slab.bytes.length === lastSlabBytes && this.spare.length < spareSlabs) {
+            this.spare.push(slab)
+          }
         }
       }
       this.cursorSlab -= dropped

@@ -82,6 +82,7 @@ export class Engine {
   private held = false
   private paused = false
   private flushScheduled = false
+  private arriving = false
   private ackNow = false
   private ackBytes = 0
   private cancelAck: (() => void) | undefined
@@ -347,6 +348,8 @@ export class Engine {
   private scheduleFlush(): void {
     if (this.flushScheduled) return
     this.flushScheduled = true
+    // What a handler sends goes out when it has seen the whole read, in one write and without waiting for a turn.
+    if (this.arriving) return
     this.host.schedule(() => {
       this.flushScheduled = false
       this.flush()
@@ -489,6 +492,16 @@ export class Engine {
   }
 
   private arrived(): void {
+    this.arriving = !this.flushScheduled
+    this.digest()
+    if (!this.arriving) return
+    this.arriving = false
+    if (!this.flushScheduled) return
+    this.flushScheduled = false
+    this.flush()
+  }
+
+  private digest(): void {
     this.cut()
     const { options, state } = this
     if (options.keepalive !== undefined) {

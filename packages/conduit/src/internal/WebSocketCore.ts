@@ -18,6 +18,9 @@ export interface WebSocketLike {
   pause?(): void
   resume?(): void
   terminate?(): void
+  /** Where there is a way to it: sends between the two go out as one write. */
+  cork?(): void
+  uncork?(): void
 }
 
 const open = 1
@@ -89,9 +92,11 @@ export class WebSocketCore implements Link {
 
   write(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): boolean {
     if (this.dead || this.ending || this.socket.readyState !== open) return true
+    this.socket.cork?.()
     for (const payload of StreamDecoder.payloads(bytes, start, end)) {
       this.socket.send(payload as Uint8Array<ArrayBuffer>)
     }
+    this.socket.uncork?.()
     if (this.socket.bufferedAmount < highWater) return true
     this.poll()
     return false
@@ -144,7 +149,9 @@ export class WebSocketCore implements Link {
     this.sink.payload(payload, 0, payload.length, true)
     if (this.flushing) return
     this.flushing = true
-    this.services.schedule(() => {
+    // Messages that came in one read are told in one turn: right after it, all of them have been.
+    queueMicrotask(() => {
+      if (!this.flushing) return
       this.flushing = false
       if (!this.dead) this.sink?.flush()
     })

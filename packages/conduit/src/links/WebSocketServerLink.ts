@@ -8,7 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import type * as Https from "node:https"
 import type { Duplex } from "node:stream"
-import { WebSocketServer } from "ws"
+import { type ClientOptions, WebSocket, WebSocketServer } from "ws"
 import { services, WebSocketCore, type WebSocketLike } from "../internal/WebSocketCore.ts"
 import type { LinkError } from "../Link.ts"
 import * as LinkErrors from "../LinkError.ts"
@@ -43,6 +43,25 @@ export interface WebSocketListener extends Listener {
   readonly port: number
 }
 
+/**
+ * Makes client sockets with the `ws` package instead of the platform's own: they can pause, take request headers, and send
+ * what belongs together in one write. Give it to `WebSocketLink` as `construct`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const construct = (options: ClientOptions = {}) => (url: string): WebSocketLike => {
+  const websocket = new WebSocket(url, { perMessageDeflate: false, ...options })
+  let socket: Duplex | undefined
+  websocket.on("upgrade", (response) => {
+    socket = response.socket
+  })
+  return Object.assign(websocket as unknown as WebSocketLike, {
+    cork: () => socket?.cork(),
+    uncork: () => socket?.uncork()
+  })
+}
+
 /** Links that arrive before anyone takes them; further ones are closed. */
 const backlog = 128
 
@@ -74,7 +93,10 @@ export const listen = (options: ListenOptions = {}): Effect.Effect<WebSocketList
       }
       if (options.admit?.(request) === false) return refuse(socket, "403 Forbidden")
       upgrades.handleUpgrade(request, socket, head, (websocket) => {
-        const like = websocket as unknown as WebSocketLike
+        const like = Object.assign(websocket as unknown as WebSocketLike, {
+          cork: () => socket.cork(),
+          uncork: () => socket.uncork()
+        })
         all.add(like)
         websocket.on("close", () => all.delete(like))
         const peer = `${request.socket.remoteAddress}:${request.socket.remotePort}`

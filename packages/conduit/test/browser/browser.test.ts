@@ -100,9 +100,11 @@ describe.skipIf(executable === undefined)("headless Chromium", () => {
                 if (n % 20 === 0) yield* Effect.sleep("100 millis")
               }
             })
-            const receiving = conduit.receive.pipe(Stream.runForEach((item) =>
-              Effect.sync(() => void echoed.push(new DataView(item.buffer, item.byteOffset).getUint32(0)))
-            ))
+            const receiving = conduit.receive.pipe(
+              Stream.runForEach((item) =>
+                Effect.sync(() => void echoed.push(new DataView(item.buffer, item.byteOffset).getUint32(0)))
+              )
+            )
             yield* Effect.all([sending, receiving], { concurrency: "unbounded" })
           })
       })
@@ -114,10 +116,13 @@ describe.skipIf(executable === undefined)("headless Chromium", () => {
       assert.strictEqual(yield* Effect.promise(() => tab.evaluate(() => (globalThis as any).conduitTest.channel())), 3)
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep("250 millis"), proxy.cut)))
       const outcome = yield* Effect.promise(() =>
-        tab.evaluate(([url, count]) => (globalThis as any).conduitTest.feed(url, count), [
-          `ws://${proxy.host}:${proxy.port}/feed`,
-          count
-        ] as const)
+        tab.evaluate(
+          ([url, count]) => (globalThis as any).conduitTest.feed(url, count),
+          [
+            `ws://${proxy.host}:${proxy.port}/feed`,
+            count
+          ] as const
+        )
       )
       const expected = Array.from({ length: count }, (_, i) => i)
       assert.deepStrictEqual(outcome.received, expected)

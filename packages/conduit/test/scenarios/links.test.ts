@@ -88,7 +88,7 @@ const transports: Record<string, Effect.Effect<readonly [Link.Link, Link.Link], 
         listener,
         WebSocketLink.connect({
           url: `ws://127.0.0.1:${listener.port}`,
-          construct: (url) => new WebSocket(url) as unknown as WebSocketLink.WebSocketLike
+          construct: WebSocketServerLink.construct()
         })
       )
   ),

@@ -53,6 +53,10 @@ export const findFiles = (root: string, target: string | undefined): ReadonlyArr
 const replayCommand = (root: string, { definition, file }: Found): string =>
   `npm run sim -- ${relative(root, file)} --test ${JSON.stringify(definition.name)} --seed %s`
 
+/** A path as the reader's shell takes it. */
+const shown = (path: string | undefined): string | undefined =>
+  path === undefined ? undefined : relative(process.cwd(), path)
+
 const single = async (root: string, found: Found, seed: Seed.Seed): Promise<boolean> => {
   const { definition } = found
   const recipe = Campaign.recipeOf(definition, seed)
@@ -63,7 +67,7 @@ const single = async (root: string, found: Found, seed: Seed.Seed): Promise<bool
   const failure = await Campaign.investigate(definition, recipe, result, [])
   say(Report.formatFailure(definition, failure, {
     place: place(),
-    saved: remember(definition, failure, found.corpus),
+    saved: shown(remember(definition, failure, found.corpus)),
     replay: replayCommand(root, found).replace("%s", seed.text)
   }))
   return false

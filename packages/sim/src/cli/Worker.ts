@@ -1,6 +1,7 @@
 /**
  * One worker of a campaign: loads a simulation file, runs the seeds it is given, and tells what came of them.
  */
+import { relative } from "node:path"
 import { pathToFileURL } from "node:url"
 import { parentPort, workerData } from "node:worker_threads"
 import * as Campaign from "../Campaign.ts"
@@ -52,12 +53,13 @@ const main = async (input: WorkerInput, send: (output: WorkerOutput) => void): P
       send({ _tag: "progress", tally })
     }
   })
+  const path = failure === undefined ? undefined : remember(found.definition, failure, found.corpus)
   send({
     _tag: "done",
     tally,
     failure: failure === undefined ? undefined : Report.formatFailure(found.definition, failure, {
       place: place(),
-      saved: remember(found.definition, failure, found.corpus),
+      saved: path === undefined ? undefined : relative(process.cwd(), path),
       replay: input.replay.replace("%s", failure.result.config.seed)
     })
   })

@@ -14,15 +14,34 @@ interface ScriptCoverage {
   readonly functions: ReadonlyArray<FunctionCoverage>
 }
 
-/** Counts are compared by magnitude, so that one more turn of a loop is no news and ten times as many is. */
-const magnitude = (count: number): number => count === 0 ? 0 : 1 + Math.min(8, Math.floor(Math.log2(count)))
+type Ranges = FunctionCoverage["ranges"]
+
+/** What was executed between two looks: block counts by function. */
+export type Snapshot = ReadonlyMap<string, Ranges>
+
+/** A place in the code: a function, and the offset of a block in it. */
+export interface Place {
+  readonly function: string
+  readonly offset: number
+}
+
+/** Whether a snapshot executed a place: the innermost block around it decides. */
+export const reached = (snapshot: Snapshot, { function: name, offset }: Place): boolean => {
+  let innermost: Ranges[number] | undefined
+  for (const range of snapshot.get(name) ?? []) {
+    if (range.startOffset > offset || range.endOffset <= offset) continue
+    const smaller = innermost === undefined ||
+      range.endOffset - range.startOffset <= innermost.endOffset - innermost.startOffset
+    if (smaller) innermost = range
+  }
+  return innermost !== undefined && innermost.count > 0
+}
 
 /** Coverage of the scripts that a filter accepts. */
 export class Coverage {
   readonly #session = new Session()
   readonly #accepts: (url: string) => boolean
-  readonly #seen = new Set<string>()
-  readonly #batches = new Set<string>()
+  readonly #known = new Set<string>()
   readonly #accepted = new Map<string, boolean>()
 
   constructor(accepts: (url: string) => boolean) {
@@ -32,9 +51,9 @@ export class Coverage {
     this.#post("Profiler.startPreciseCoverage", { callCount: true, detailed: true })
   }
 
-  /** Distinct function behaviours seen so far. */
-  get features(): number {
-    return this.#seen.size
+  /** Distinct places reached so far. */
+  get places(): number {
+    return this.#known.size
   }
 
   #post(method: string, parameters: object = {}): unknown {
@@ -49,22 +68,10 @@ export class Coverage {
     return result
   }
 
-  /**
-   * Number of behaviours since the last call that were never seen before. A behaviour is a function with all its block
-   * counts: single blocks are merged by V8 when their counts are equal and would hide news.
-   */
-  takeNews(): number {
-    return this.#take(this.#seen, magnitude)
-  }
-
-  /** Whether any block was reached, since the last call, that no batch of executions had reached before. */
-  takeBatchNews(): boolean {
-    return this.#take(this.#batches, (count) => count === 0 ? 0 : 1) > 0
-  }
-
-  #take(seen: Set<string>, bucket: (count: number) => number): number {
+  /** What was executed since the last call. */
+  take(): Snapshot {
     const { result } = this.#post("Profiler.takePreciseCoverage") as { result: ReadonlyArray<ScriptCoverage> }
-    let news = 0
+    const snapshot = new Map<string, Ranges>()
     for (const script of result) {
       let accepted = this.#accepted.get(script.url)
       if (accepted === undefined) {
@@ -73,15 +80,27 @@ export class Coverage {
       }
       if (!accepted) continue
       for (const { functionName, ranges } of script.functions) {
-        if (ranges[0]!.count === 0) continue
-        let signature = `${script.scriptId}/${functionName}/${ranges[0]!.startOffset}`
-        for (const range of ranges) signature += `,${range.startOffset}-${range.endOffset}:${bucket(range.count)}`
-        if (seen.has(signature)) continue
-        seen.add(signature)
-        news++
+        if (ranges[0]!.count > 0) snapshot.set(`${script.scriptId}/${functionName}/${ranges[0]!.startOffset}`, ranges)
       }
     }
-    return news
+    return snapshot
+  }
+
+  /**
+   * The places of a snapshot that no earlier one showed. V8 merges a block into the one around it when their counts are
+   * equal, so that a place may show itself later than it was first reached, and never the other way round.
+   */
+  news(snapshot: Snapshot): Array<Place> {
+    const found: Array<Place> = []
+    for (const [name, ranges] of snapshot) {
+      for (const { count, startOffset } of ranges) {
+        const key = `${name}@${startOffset}`
+        if (count === 0 || this.#known.has(key)) continue
+        this.#known.add(key)
+        found.push({ function: name, offset: startOffset })
+      }
+    }
+    return found
   }
 
   close(): void {

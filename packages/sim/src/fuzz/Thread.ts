@@ -44,7 +44,7 @@ export const fuzzModule = (module: URL, target: string, options: ModuleOptions =
           error: new Error(`no answer within ${hangMs} ms`),
           executions
         }
-        settle(() => resolve({ executions, perSecond: 0, corpus: [], features: 0, slowestMs: hangMs, crash }))
+        settle(() => resolve({ executions, perSecond: 0, corpus: [], places: 0, slowestMs: hangMs, crash }))
       }
       last = executions
     }, hangMs)

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path"
 import { Rng } from "../internal/Rng.ts"
 import * as Seed from "../Seed.ts"
-import { Coverage } from "./Coverage.ts"
+import { Coverage, type Place, reached } from "./Coverage.ts"
 import { mutate } from "./Mutate.ts"
 
 export { fuzzModule, type ModuleOptions } from "./Thread.ts"
@@ -59,8 +59,8 @@ export interface Result {
   readonly perSecond: number
   /** Inputs that reached new code. */
   readonly corpus: ReadonlyArray<Uint8Array>
-  /** Distinct function behaviours reached. */
-  readonly features: number
+  /** Distinct places in the code reached. */
+  readonly places: number
   readonly slowestMs: number
   readonly crash: Crash | undefined
 }
@@ -200,6 +200,7 @@ export const fuzz = (target: Target, options: Options = {}): Result => {
   let slowestMs = 0
   let crash: Crash | undefined
 
+  const going = () => crash === undefined
   const attempt = (input: Uint8Array): boolean => {
     executions++
     options.onInput?.(input)
@@ -210,36 +211,57 @@ export const fuzz = (target: Target, options: Options = {}): Result => {
     crash = { ...outcome, input, minimised: minimise(target, input), executions }
     return false
   }
-  const judge = (input: Uint8Array): void => {
-    if (!attempt(input) || coverage.takeNews() === 0) return
+  const admit = (input: Uint8Array): void => {
+    if (kept.some((other) => Buffer.compare(other, input) === 0)) return
     kept.push(input)
     keep(options.corpus, input)
     if (kept.length > maxKept) kept = kept.slice(maxKept >> 1)
   }
-  /** Reading coverage costs more than most executions: a whole batch is read at once, and looked into when it has news. */
-  const batch = (): void => {
-    const inputs: Array<Uint8Array> = []
-    for (let i = 0; i < batchSize; i++) {
-      // Half of the time from what was found last: that is where new code begins.
-      const index = rng.chance(0.5) ? kept.length - 1 - rng.int(Math.min(16, kept.length)) : rng.int(kept.length)
-      const input = mutate(kept[index]!, rng, { others: kept, dictionary, maxBytes })
-      inputs.push(input)
-      if (!attempt(input)) return
+  /** The first of `inputs` that reaches one of the places, by halving; a rerun of a decoder is cheaper than a look. */
+  const whoReached = (inputs: ReadonlyArray<Uint8Array>, places: ReadonlyArray<Place>): Uint8Array | undefined => {
+    let from = 0
+    let to = inputs.length
+    while (to - from > 1 && going()) {
+      const middle = (from + to) >> 1
+      for (const input of inputs.slice(from, middle)) if (!attempt(input)) return undefined
+      const snapshot = coverage.take()
+      if (places.some((place) => reached(snapshot, place))) to = middle
+      else from = middle
     }
-    if (!coverage.takeBatchNews()) return
-    for (const input of inputs) {
-      if (crash === undefined) judge(input)
+    return inputs[from]
+  }
+  /** Reading coverage costs more than most executions, so a whole batch is read at once and looked into if it has news. */
+  const batch = (inputs: ReadonlyArray<Uint8Array>): void => {
+    for (const input of inputs) if (!attempt(input)) return
+    let places = coverage.news(coverage.take())
+    for (let rest = inputs; places.length > 0 && rest.length > 0 && going();) {
+      const found = whoReached(rest, places)
+      if (found === undefined || !attempt(found)) return
+      const snapshot = coverage.take()
+      const left = places.filter((place) => !reached(snapshot, place))
+      // What did not show again depended on something else than this input.
+      if (left.length === places.length) return
+      places = left
+      admit(found)
+      rest = rest.filter((input) => input !== found)
     }
+  }
+  const changed = (): Uint8Array => {
+    // Half of the time from what was found last: that is where new code begins.
+    const index = rng.chance(0.5) ? kept.length - 1 - rng.int(Math.min(16, kept.length)) : rng.int(kept.length)
+    return mutate(kept[index]!, rng, { others: kept, dictionary, maxBytes })
   }
   try {
     const initial = [...loadCorpus(options.corpus), ...(target.seeds ?? []), new Uint8Array(0)]
-    coverage.takeNews()
+    coverage.take()
     for (const input of initial) {
-      if (crash === undefined) judge(input.slice(0, maxBytes))
+      if (!going() || !attempt(input.slice(0, maxBytes))) break
+      if (coverage.news(coverage.take()).length > 0) admit(input.slice(0, maxBytes))
     }
     if (kept.length === 0) kept.push(new Uint8Array(0))
-    const going = () => crash === undefined
-    while (going() && executions < (options.runs ?? Infinity) && now() - started < realMs) batch()
+    while (going() && executions < (options.runs ?? Infinity) && now() - started < realMs) {
+      batch(Array.from({ length: batchSize }, changed))
+    }
   } finally {
     coverage.close()
   }
@@ -247,7 +269,7 @@ export const fuzz = (target: Target, options: Options = {}): Result => {
     executions,
     perSecond: Math.round((executions * 1000) / Math.max(1, now() - started)),
     corpus: kept,
-    features: coverage.features,
+    places: coverage.places,
     slowestMs,
     crash
   }

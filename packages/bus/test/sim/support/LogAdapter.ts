@@ -45,9 +45,11 @@ class Index {
   }
 
   add(batch: StoredBatch, defect: Defect | undefined): void {
-    const identity = this.identity(batch)
-    if (this.known.has(identity) && defect !== "stores a retried batch again") return
-    this.known.add(identity)
+    if (batch.events.length > 0) {
+      const identity = this.identity(batch)
+      if (this.known.has(identity) && defect !== "stores a retried batch again") return
+      this.known.add(identity)
+    }
     const events = this.shards.get(batch.shard) ?? []
     batch.events.forEach(({ channel, raw, ts }, index) => {
       const insertionTs = BigInt(ts)
@@ -61,13 +63,9 @@ class Index {
         channel
       })
     })
-    this.shards.set(batch.shard, events)
-    this.mark(batch.marks, defect)
-  }
-
-  mark(marks: ReadonlyArray<ProducerMark>, defect: Defect | undefined): void {
+    if (events.length > 0) this.shards.set(batch.shard, events)
     if (defect === "forgets producer marks") return
-    for (const mark of marks) {
+    for (const mark of batch.marks) {
       const key = `${mark.producer}/${mark.shards}/${mark.shard}`
       if (mark.sequence > (this.marks.get(key)?.sequence ?? 0)) this.marks.set(key, mark)
     }
@@ -99,9 +97,7 @@ const make = (path: string, defect: Defect | undefined) =>
         const log = yield* LogStore.open(path)
         const fresh = new Index()
         for (const record of yield* log.read(0, yield* log.length)) {
-          const stored = JSON.parse(decoder.decode(record)) as StoredBatch | Pick<StoredBatch, "marks">
-          if ("events" in stored) fresh.add(stored, defect)
-          else fresh.mark(stored.marks, defect)
+          fresh.add(JSON.parse(decoder.decode(record)) as StoredBatch, defect)
         }
         index = fresh
         return { log, scope }
@@ -128,36 +124,30 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
-    /** Writes a record unless `isKnown`, forces it, and shows it to readers. */
-    const write = (record: unknown, isKnown: () => boolean, show: () => void) =>
-      lock.withPermit(Effect.gen(function*() {
-        if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-        const { log } = yield* open
-        if (isKnown()) return
-        yield* log.append([utf8.encode(JSON.stringify(record))])
-        if (defect !== "acknowledges before the disk has it") yield* log.sync
-        show()
-      }).pipe(
-        Effect.tapError(() => close),
-        Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
-        // What was begun is ended, so that the index never lags behind the file.
-        Effect.uninterruptible
-      ))
-
-    const append = (batch: Batch) => {
-      const stored = encode(batch)
-      return write(
-        stored,
-        () => index.known.has(index.identity(stored)) && defect !== "stores a retried batch again",
-        () => index.add(stored, defect)
+    const write = (stored: StoredBatch) =>
+      lock.withPermit(
+        Effect.gen(function*() {
+          if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
+          const { log } = yield* open
+          const known = stored.events.length > 0 && index.known.has(index.identity(stored))
+          if (known && defect !== "stores a retried batch again") return
+          yield* log.append([utf8.encode(JSON.stringify(stored))])
+          if (defect !== "acknowledges before the disk has it") yield* log.sync
+          index.add(stored, defect)
+        }).pipe(
+          Effect.tapError(() => close),
+          Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
+          // What was begun is ended, so that the index never lags behind the file.
+          Effect.uninterruptible
+        )
       )
-    }
     return Adapter.of({
       name,
       durability: "fsync",
       storeId: "simulated",
       lastInsertionTs: index.lastTs,
-      append,
+      append: (batch) => Effect.suspend(() => write(encode(batch))),
+      saveMarks: (marks) => write({ nonce: "0", shard: 0, start: 0, marks, events: [] }),
       flush: Effect.void,
       poll: (shard, after, limit) => Effect.sync(() => index.page(shard, after, limit)),
       tails: Effect.sync(() => {
@@ -165,12 +155,17 @@ const make = (path: string, defect: Defect | undefined) =>
         for (const [shard, events] of index.shards) if (events.length > 0) tails.set(shard, events.at(-1)!.id)
         return tails
       }),
+      // The truth is in the file: after a failed write it has to be read again first.
       producerMarks: (producer) =>
-        lock.withPermit(Effect.sync(() => [...index.marks.values()].filter((mark) => mark.producer === producer))),
-      saveMarks: (marks) => write({ marks }, () => false, () => index.mark(marks, defect)),
+        lock.withPermit(
+          Effect.suspend(() => closed ? Effect.fail(failed("the store is closed")) : Effect.mapError(open, failed))
+        ).pipe(
+          Effect.map(() => [...index.marks.values()].filter((mark) => mark.producer === producer))
+        ),
       isHealthy: Effect.succeed(true)
     })
   })
 
 /** The adapter over a log file of the host that it is built on. */
-export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> => Layer.effect(Adapter, Effect.orDie(make(path, defect)))
+export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> =>
+  Layer.effect(Adapter, Effect.orDie(make(path, defect)))
