@@ -30,6 +30,9 @@ interface Page {
 /** The first poll of a page asks for few events, for nobody knows how large they are; the next ones for as many as should fit. */
 const firstStep = 64
 
+/** Polls for one page at most: a filter that matches next to nothing would else look through the whole store in one request. */
+const mostPolls = 64
+
 /**
  * Polls until the page has `limit` events or `maxBytes` bytes. A page is cut short rather than held whole in memory because events are large:
  * that it ended early shows in `has_more`.
@@ -43,7 +46,7 @@ const collect = Effect.fnUntraced(function*(
   let bytes = 0
   let cursor = request.cursor
   let unreadable = 0
-  while (true) {
+  for (let polls = 1;; polls++) {
     const wanted = request.limit - events.length
     const step = events.length === 0
       ? firstStep
@@ -54,7 +57,7 @@ const collect = Effect.fnUntraced(function*(
       bytes += event.raw.length
     }
     unreadable += page.unreadable
-    const done = !page.hasMore || events.length >= request.limit || bytes >= maxBytes ||
+    const done = polls >= mostPolls || !page.hasMore || events.length >= request.limit || bytes >= maxBytes ||
       page.nextCursor === (cursor ?? null) ||
       page.failedShards.length > 0
     cursor = page.nextCursor ?? cursor
