@@ -1,7 +1,7 @@
 /**
  * NDJSON over HTTP to durable: one client streams the bundled earthquakes, repeated, into a real node; every line is validated.
  *
- * `node --conditions=@perigee/source apps/node/bench/http.ts [--gb 2] [--runs 5]`
+ * Part of `npm run bench -- node`.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -9,9 +9,8 @@ import { request } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { parseArgs } from "node:util"
 import { gunzipSync } from "node:zlib"
-import { measure, type Measured, report, type Row, versus } from "../../../bench/harness.ts"
+import { measure, type Measured, type Row, versus } from "../../../bench/harness.ts"
 
 const bin = fileURLToPath(new URL("../bin/perigee.mjs", import.meta.url))
 const sample = gunzipSync(readFileSync(new URL("../data/earthquakes.ndjson.gz", import.meta.url)))
@@ -172,11 +171,4 @@ export const http = async (
     }),
     versus("… event loop delay p99, worst half second", "ms", figure((run) => run.delayP99))
   ]
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { gb: { type: "string", default: "2" }, runs: { type: "string", default: "5" } }
-  })
-  report("http", await http({ gigabytes: Number(values.gb), runs: Number(values.runs) }))
 }
