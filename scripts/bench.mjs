@@ -1,18 +1,24 @@
-// `npm run bench -- bus [options]`: runs one area's benchmark, `bench/` of the package of that name.
+// `npm run bench -- <area> [options]`: runs one area's benchmark, `bench/main.ts` of the package or app of that name.
 import { spawnSync } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const entry = (area) => join(root, "packages", area, "bench", "main.ts")
-const areas = readdirSync(join(root, "packages")).filter((area) => existsSync(entry(area)))
+const entries = new Map(
+  ["packages", "apps"].flatMap((room) =>
+    readdirSync(join(root, room))
+      .map((area) => [area, join(root, room, area, "bench", "main.ts")])
+      .filter(([, entry]) => existsSync(entry))
+  )
+)
 const [area, ...options] = process.argv.slice(2)
-if (area === undefined || !areas.includes(area)) {
-  console.error(`usage: npm run bench -- <${areas.join(" | ")}> [options]`)
+const entry = entries.get(area)
+if (entry === undefined) {
+  console.error(`usage: npm run bench -- <${[...entries.keys()].join(" | ")}> [options]`)
   process.exit(2)
 }
-const run = spawnSync(process.execPath, ["--expose-gc", "--conditions=@perigee/source", entry(area), ...options], {
+const run = spawnSync(process.execPath, ["--expose-gc", "--conditions=@perigee/source", entry, ...options], {
   cwd: root,
   stdio: "inherit"
 })

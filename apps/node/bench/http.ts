@@ -1,7 +1,7 @@
 /**
  * NDJSON over HTTP to durable: one client streams the bundled earthquakes, repeated, into a real node; every line is validated.
  *
- * `node --conditions=@perigee/source apps/node/bench/http.ts [--gb 2] [--runs 5]`
+ * Part of `npm run bench -- node`.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -9,9 +9,8 @@ import { request } from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { parseArgs } from "node:util"
 import { gunzipSync } from "node:zlib"
-import { measure, type Measured, report, type Row, versus } from "../../../bench/harness.ts"
+import { measure, type Measured, type Row, versus } from "../../../bench/harness.ts"
 
 const bin = fileURLToPath(new URL("../bin/perigee.mjs", import.meta.url))
 const sample = gunzipSync(readFileSync(new URL("../data/earthquakes.ndjson.gz", import.meta.url)))
@@ -53,6 +52,7 @@ const stop = async (node: Running): Promise<void> => {
 }
 
 interface Figures {
+  readonly cpu_seconds: number
   readonly resident_bytes: number
   readonly event_loop_delay_p99_ms: number
 }
@@ -96,6 +96,8 @@ const stream = (node: Running, times: number): Promise<{ readonly accepted: numb
 
 interface Run {
   readonly megabytesPerSecond: number
+  /** Processor time of the node, all threads, for a gigabyte. */
+  readonly cpuPerGigabyte: number
   readonly residentPeak: number
   /** Resident memory in the second half of the run over that in the first. */
   readonly growth: number
@@ -107,7 +109,7 @@ const once = async (bytes: number): Promise<Run> => {
   try {
     // Code that has not run yet is slower; the first megabytes are nobody's figure.
     await stream(node, 8)
-    await figures(node)
+    const before = await figures(node)
     const times = Math.ceil(bytes / sample.length)
     const seen: Array<Figures> = []
     const watching = new AbortController()
@@ -123,10 +125,12 @@ const once = async (bytes: number): Promise<Run> => {
     watching.abort()
     await watch
     if (answer.durable !== times * 38_094) throw new Error(`sent ${times * 38_094} events, stored ${answer.durable}`)
+    const after = await figures(node)
     const half = Math.floor(seen.length / 2)
     const peak = (part: ReadonlyArray<Figures>) => Math.max(...part.map((figure) => figure.resident_bytes))
     return {
       megabytesPerSecond: times * sample.length / 1e6 / seconds,
+      cpuPerGigabyte: (after.cpu_seconds - before.cpu_seconds) / (times * sample.length / 1e9),
       residentPeak: peak(seen) / 1e6,
       growth: half === 0 ? 1 : peak(seen.slice(half)) / peak(seen.slice(0, half)),
       delayP99: Math.max(...seen.map((figure) => figure.event_loop_delay_p99_ms))
@@ -160,17 +164,11 @@ export const http = async (
     versus("HTTP NDJSON append to durable, one client, every line validated", "MB/s", rate, {
       goal: { text: "≥ 100 MB/s", met: (ours) => ours >= 100 }
     }),
+    versus("… processor time of the node, all threads", "s/GB", figure((run) => run.cpuPerGigabyte)),
     versus("… peak resident memory of the node", "MB", figure((run) => run.residentPeak)),
     versus("… resident memory, second half over first", "×", figure((run) => run.growth), {
       goal: { text: "flat: ≤ 1.15 ×", met: (ours) => ours <= 1.15 }
     }),
     versus("… event loop delay p99, worst half second", "ms", figure((run) => run.delayP99))
   ]
-}
-
-if (import.meta.main) {
-  const { values } = parseArgs({
-    options: { gb: { type: "string", default: "2" }, runs: { type: "string", default: "5" } }
-  })
-  report("http", await http({ gigabytes: Number(values.gb), runs: Number(values.runs) }))
 }

@@ -2,6 +2,7 @@
  * The listener of a node.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -18,11 +19,11 @@ import { Lifecycle } from "./Lifecycle.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
 
 /**
- * Bodies and streams have no end in time: what bounds them is silence, see `Limits`. Headers have ten seconds; a cursor over many shards
- * makes them long. */
+ * Bodies and streams have no end in time: what bounds them is silence, see `Limits`. A cursor over many shards makes headers
+ * long.
+ */
 const serverOptions = {
   requestTimeout: 0,
-  headersTimeout: 10_000,
   keepAliveTimeout: 65_000,
   connectionsCheckingInterval: 1000,
   maxHeaderSize: 65_536,
@@ -49,15 +50,16 @@ const readPem = (path: string): Effect.Effect<Buffer, Failure> =>
     catch: (cause) => failure("E_TLS", "start", `The PEM file ${path} cannot be read: ${describe(cause)}.`)
   })
 
-const makeServer = Effect.fnUntraced(function*(options: NodeOptions) {
-  if (options.tls === undefined) return () => Http.createServer(serverOptions)
+const makeServer = Effect.fnUntraced(function*(options: NodeOptions, limits: LimitValues) {
+  const bounded = { ...serverOptions, headersTimeout: Duration.toMillis(limits.headers) }
+  if (options.tls === undefined) return () => Http.createServer(bounded)
   const cert = yield* readPem(options.tls.cert)
   const key = yield* readPem(options.tls.key)
   yield* Effect.try({
     try: () => Https.createServer({ cert, key }).close(),
     catch: (cause) => failure("E_TLS", "start", `Certificate and key do not fit: ${describe(cause)}.`)
   })
-  return () => Https.createServer({ ...serverOptions, cert, key, minVersion: "TLSv1.2", handshakeTimeout: 10_000 })
+  return () => Https.createServer({ ...bounded, cert, key, minVersion: "TLSv1.2", handshakeTimeout: 10_000 })
 })
 
 const errno = (error: ServeError): string => String((error.cause as { readonly code?: unknown }).code)
@@ -120,7 +122,8 @@ export const layer = Layer.effect(
     const lifecycle = yield* Lifecycle
     let connections: Connections | undefined
     yield* Effect.forkScoped(Effect.andThen(lifecycle.stopping, Effect.sync(() => connections?.close())))
-    return yield* listen(yield* makeServer(options), options, yield* Limits, options.port, (made) => {
+    const limits = yield* Limits
+    return yield* listen(yield* makeServer(options, limits), options, limits, options.port, (made) => {
       connections = made
     })
   })

@@ -97,11 +97,11 @@ const oneWayConduit = (size: number, count: number) =>
       let sent = 0
       while (sent < count) {
         let turn = 0
-        while (sent < count && turn < 1000 && conduit.sendUnsafe(item)) {
+        while (sent < count && turn < 4000 && conduit.sendUnsafe(item)) {
           sent++
           turn++
         }
-        if (sent < count && turn < 1000) {
+        if (sent < count && turn < 4000) {
           yield* conduit.send(item)
           sent++
         } else yield* Effect.yieldNow

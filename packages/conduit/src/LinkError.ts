@@ -16,7 +16,7 @@ import * as Data from "effect/Data"
  * - `TextMessage`: a WebSocket peer sent text where only binary is allowed.
  * - `Timeout`: a step of opening or greeting took too long; `step` names it.
  * - `Rejected`: the peer refused the transport mode or the session.
- * - `Protocol`: the peer's prologue, handshake or hello is malformed.
+ * - `Protocol`: the peer's prologue, handshake or hello is malformed; five such links in a row end the conduit.
  * - `Silent`: keepalive went unanswered.
  * - `Kicked`: the link was dropped on request, or replaced by a newer one.
  * - `Overflow`: the receive queue is over its hard limit on a transport that cannot pause.

@@ -32,7 +32,7 @@ export interface ConduitOptions {
   readonly gaps?: "auto" | "fail" | "count" | undefined
   /**
    * When a peer of this package is told what the consumer has taken, if no item goes its way: after this many items
-   * (512), bytes (64 KiB), or this long (5 ms).
+   * (1024), bytes (128 KiB), or this long (5 ms).
    */
   readonly ack?: {
     readonly items?: number | undefined
@@ -74,8 +74,8 @@ export const resolve = (options: ConduitOptions): EngineOptions => {
     maxItemBytes: options.maxItemBytes ?? 4_194_304,
     gaps: options.gaps ?? "auto",
     ack: {
-      items: ack.items ?? 512,
-      bytes: ack.bytes ?? 65_536,
+      items: ack.items ?? 1024,
+      bytes: ack.bytes ?? 131_072,
       delayMillis: Duration.toMillis(ack.delay ?? 5)
     },
     keepalive: options.keepalive === false ? undefined : {

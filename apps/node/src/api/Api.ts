@@ -165,6 +165,7 @@ export const Stats = Schema.Struct({
   tails: Schema.Int,
   process: Schema.Struct({
     pid: Schema.Int,
+    cpu_seconds: Schema.Finite.annotate({ description: "Of all threads, since the start" }),
     resident_bytes: Schema.Int,
     heap_bytes: Schema.Int,
     event_loop_delay_p99_ms: Schema.Finite.annotate({ description: "Since the last look at these figures" })

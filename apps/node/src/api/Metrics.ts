@@ -68,6 +68,10 @@ export const metricsText = (stats: Stats): string => {
     ...shardFigures.map((figure) =>
       busFamily("perigee_shard", figure, stats.shards.map((shard) => [`{shard="${shard["shard"]}"}`, shard[figure]!]))
     ),
+    family("perigee_process_cpu_seconds_total", "counter", "Processor time of all threads.", [[
+      "",
+      stats.process.cpu_seconds
+    ]]),
     family("perigee_process_resident_bytes", "gauge", "Resident memory.", [["", stats.process.resident_bytes]]),
     family("perigee_process_heap_bytes", "gauge", "Memory in use on the JavaScript heap.", [[
       "",

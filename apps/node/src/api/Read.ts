@@ -2,6 +2,7 @@
  * `GET /v1/events`: pages of stored events.
  */
 import type { Event, EventBus, Poll } from "@perigee/bus"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type { LimitValues } from "../Config.ts"
@@ -30,6 +31,12 @@ interface Page {
 /** The first poll of a page asks for few events, for nobody knows how large they are; the next ones for as many as should fit. */
 const firstStep = 64
 
+/** While a filter lets nothing through, polls look at more and more events at a time, up to so many. */
+const largestBlindStep = 1024
+
+/** After so long a page ends with what it has: a filter that matches next to nothing would else look through the whole store in one request. */
+const pageMillis = 2000
+
 /**
  * Polls until the page has `limit` events or `maxBytes` bytes. A page is cut short rather than held whole in memory because events are large:
  * that it ended early shows in `has_more`.
@@ -43,10 +50,12 @@ const collect = Effect.fnUntraced(function*(
   let bytes = 0
   let cursor = request.cursor
   let unreadable = 0
+  let blindStep = firstStep
+  const started = yield* Clock.currentTimeMillis
   while (true) {
     const wanted = request.limit - events.length
     const step = events.length === 0
-      ? firstStep
+      ? blindStep
       : Math.max(1, Math.floor((maxBytes - bytes) / Math.max(1, bytes / events.length)))
     const page = yield* bus.poll({ ...request, cursor, limit: Math.min(wanted, step) })
     for (const event of page.events) {
@@ -54,7 +63,9 @@ const collect = Effect.fnUntraced(function*(
       bytes += event.raw.length
     }
     unreadable += page.unreadable
-    const done = !page.hasMore || events.length >= request.limit || bytes >= maxBytes ||
+    blindStep = Math.min(blindStep * 2, largestBlindStep)
+    const elapsed = (yield* Clock.currentTimeMillis) - started
+    const done = !page.hasMore || elapsed >= pageMillis || events.length >= request.limit || bytes >= maxBytes ||
       page.nextCursor === (cursor ?? null) ||
       page.failedShards.length > 0
     cursor = page.nextCursor ?? cursor

@@ -41,6 +41,7 @@ export class Figures extends Context.Service<Figures, {
         read: Effect.gen(function*() {
           const now = yield* Clock.currentTimeMillis
           const memory = process.memoryUsage()
+          const cpu = process.cpuUsage()
           // The histogram measures whole timer periods; the period itself is no delay.
           const p99 = Math.max(0, delay.percentile(99) / 1e6 - 10)
           delay.reset()
@@ -60,6 +61,7 @@ export class Figures extends Context.Service<Figures, {
             tails: tails.count(),
             process: {
               pid: process.pid,
+              cpu_seconds: (cpu.user + cpu.system) / 1e6,
               resident_bytes: memory.rss,
               heap_bytes: memory.heapUsed,
               event_loop_delay_p99_ms: Math.round(p99 * 1000) / 1000

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Duration, Effect } from "effect"
 import { readFileSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { rawConnection, startNode, until } from "../support/TestNode.ts"
@@ -102,6 +102,15 @@ describe("access", () => {
         assert.include([400, 421], yield* ask(host), host)
       }
       assert.strictEqual(yield* ask(""), 400)
+    }))
+
+  it.live("hangs up on a client that takes its time over the head of a request", () =>
+    Effect.gen(function*() {
+      const node = yield* startNode({ limits: { headers: Duration.millis(200) } })
+      const { closed, received, socket } = yield* rawConnection(node.port)
+      socket.write("GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ")
+      yield* closed
+      assert.match(received(), /^HTTP\/1\.1 408 /)
     }))
 
   it.live("names unknown routes and methods as problems", () =>

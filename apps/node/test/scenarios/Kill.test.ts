@@ -10,7 +10,9 @@ import { scratch, type TestNode } from "../support/TestNode.ts"
 const kills = Number(process.env["PERIGEE_KILLS"] ?? 30)
 const seed = process.env["PERIGEE_SEED"] ?? "earthquakes"
 
-const lines = gunzipSync(readFileSync(sample.path)).toString("utf8").trimEnd().split("\n")
+const file = gunzipSync(readFileSync(sample.path)).toString("utf8").trimEnd().split("\n")
+/** The file as often as it takes for the node to be killed in the middle of something every time. */
+const lines = Array.from({ length: Math.ceil(kills / 40) }, () => file).flat()
 /** Events of one key have to come out in the order in which they went in. */
 const keys = ["north", "south", "east", "west"] as const
 
@@ -85,10 +87,10 @@ describe("kill -9", () => {
         }))
         const total = lines.length
         const sent = () => senders.reduce((sum, sender) => sum + sender.acknowledged, 0)
-        const batch = Math.max(20, Math.ceil(total / (kills + 10) / 12))
+        const batch = Math.max(20, Math.ceil(total / kills / 12))
 
+        let killedMidway = 0
         for (let kill = 0; kill < kills; kill++) {
-          // The last lives go over ground that is already covered, with new events for as long as there are some.
           yield* Effect.scoped(Effect.gen(function*() {
             const node: ChildNode = yield* startChild(dir, ["--shards", "4"])
             for (const sender of senders) {
@@ -96,7 +98,6 @@ describe("kill -9", () => {
               const { body } = yield* node.json(`/v1/producers/${sender.producer}`)
               assert.isAtMost(body.last_sequence, sender.lines.length)
             }
-            const share = Math.ceil((kill + 1) / kills * total)
             const working = yield* Effect.forkChild(Effect.forEach(senders, (sender) =>
               Effect.gen(function*() {
                 while (sender.acknowledged < sender.lines.length) {
@@ -104,16 +105,19 @@ describe("kill -9", () => {
                   if (!(yield* sendSome(node, sender, count))) return
                 }
               }), { concurrency: "unbounded" }))
-            const delay = yield* Random.nextIntBetween(0, 120)
-            const deadline = Date.now() + 20_000
-            while (sent() < share - total / kills && sent() < total && Date.now() < deadline) yield* Effect.sleep(1)
+            const delay = yield* Random.nextIntBetween(0, 60)
+            // Each life has its share of the file to get through, and is killed somewhere behind it.
+            while (sent() < kill / kills * total && working.pollUnsafe() === undefined) yield* Effect.sleep(1)
             yield* Effect.sleep(delay)
+            if (sent() < total) killedMidway++
             node.child.process.kill("SIGKILL")
             yield* node.child.ended
-            yield* Fiber.await(working)
+            yield* Fiber.join(working)
           }))
         }
 
+        // Killing a node that has nothing to do proves little.
+        assert.isAtLeast(killedMidway, kills * 0.9)
         const node = yield* startChild(dir, ["--shards", "4"])
         for (const sender of senders) {
           while (sender.acknowledged < sender.lines.length) assert.isTrue(yield* sendSome(node, sender, 5000))

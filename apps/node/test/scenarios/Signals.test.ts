@@ -33,7 +33,7 @@ const endless = (node: TestNode) => {
   return { sent: () => sent, answer: Effect.promise(() => answer) }
 }
 
-describe("signals", () => {
+describe("signals", { timeout: 120_000 }, () => {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     it.live(`${signal} in the middle of an ingest: the answer says how much is stored, and that much is`, () =>
       Effect.gen(function*() {
@@ -112,7 +112,7 @@ describe("signals", () => {
         const { body } = yield* node.json("/v1/stats")
         assert.strictEqual(body.bus.dispatched, count)
       }),
-    60_000
+    120_000
   )
 
   it.live("a reader that has seen enough ends a query without an error", () =>

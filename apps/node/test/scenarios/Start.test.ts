@@ -10,7 +10,7 @@ import { scratch, until } from "../support/TestNode.ts"
 const start = (dir: string, ...args: ReadonlyArray<string>) =>
   perigee(["start", "--json", "--port", "0", "--state", dir, ...args])
 
-describe("perigee start", () => {
+describe("perigee start", { concurrent: true, timeout: 120_000 }, () => {
   it.live("makes its directory, and finds it again with what was in it", () =>
     Effect.gen(function*() {
       const dir = join(yield* scratch, "deep", "state")
@@ -154,7 +154,7 @@ describe("perigee start", () => {
         }
         assert.deepStrictEqual(found, Array.from({ length: stored + 200 }, (_, i) => i))
       }),
-    60_000
+    120_000
   )
 
   it.live("says that a port is taken, or takes the next one when nobody asked for it", () =>

@@ -111,7 +111,7 @@ export const rawConnection = (port: number) =>
 export const until = (
   condition: () => boolean | Promise<boolean>,
   what: string,
-  millis = 10_000
+  millis = 60_000
 ): Effect.Effect<void> =>
   Effect.promise(async () => {
     const deadline = Date.now() + millis

@@ -185,7 +185,7 @@ export class Acceptor {
           extensions: agreed
         })
       )
-      relay.target = engine.attach(link, agreed, replayed)
+      relay.become(engine.attach(link, agreed, replayed), link)
       return true
     }
     if (config.journal === undefined) return answer()

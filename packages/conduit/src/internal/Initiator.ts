@@ -24,6 +24,9 @@ export interface InitiatorKeys {
   readonly save: (key: Uint8Array) => Effect.Effect<void, ConduitError>
 }
 
+/** Links in a row whose peer may greet us with nonsense before we believe that it speaks something else. */
+const maxMalformed = 5
+
 /** The end of one link, and whether the next may be dialled at once. */
 interface Outage {
   readonly error: LinkError
@@ -98,12 +101,12 @@ export const run = Effect.fnUntraced(function*(
           key = hello.key
           const agreed = hello.extensions && (options.extensions ?? true)
           if (keys === undefined) {
-            relay.target = engine.attach(link, agreed, replayed)
+            relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.void)
           } else {
             // What arrives may be taken at once, but nothing may be sent under a key that a crash would forget.
             engine.holdWrites(true)
-            relay.target = engine.attach(link, agreed, replayed)
+            relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.matchEffect(keys.save(key), {
               onSuccess: () => Effect.sync(() => engine.holdWrites(false)),
               onFailure: (error) => Effect.sync(() => engine.end(error))
@@ -126,6 +129,7 @@ export const run = Effect.fnUntraced(function*(
   }
 
   let flapping = false
+  let malformed = 0
   const session: Effect.Effect<never, Outage> = Effect.suspend(() => {
     let up = false
     return Effect.gen(function*() {
@@ -156,6 +160,7 @@ export const run = Effect.fnUntraced(function*(
       )
       yield* open(link)
       up = true
+      malformed = 0
       Deferred.doneUnsafe(first, Effect.void)
       return yield* Deferred.await(down)
     }).pipe(
@@ -184,7 +189,9 @@ export const run = Effect.fnUntraced(function*(
     Effect.mapError(({ error }) => error),
     Effect.retry({
       schedule,
-      while: (error) => error.reason._tag !== "Exhausted" && error.reason._tag !== "Rejected" && (!fresh || retryFirst)
+      while: ({ reason }) =>
+        reason._tag !== "Exhausted" && reason._tag !== "Rejected" && (!fresh || retryFirst) &&
+        (reason._tag !== "Protocol" || ++malformed < maxMalformed)
     })
   )
   const supervisor = Effect.gen(function*() {

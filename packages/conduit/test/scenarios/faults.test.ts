@@ -254,7 +254,7 @@ describe("faults", () => {
 
   it.effect("[one-way] a hundred thousand items one way: memory stays bounded by acknowledgements without items", () =>
     Effect.gen(function*() {
-      const { client, server } = yield* pair({ client: { window: { frames: 1000 } } })
+      const { client, server } = yield* pair({ client: { window: { frames: 1000 } }, server: { ack: { items: 250 } } })
       let received = 0
       server.subscribeUnsafe((batch) => {
         received += batch.count

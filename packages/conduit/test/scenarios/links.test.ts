@@ -1,9 +1,12 @@
 /** The laws of links, on every transport; listeners, and what bad connections do to them: §7.5, §7.9 row 99. */
+import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Option, Queue, type Scope, Stream } from "effect"
+import { NetAddress } from "effect/net"
 import { execFileSync } from "node:child_process"
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -16,6 +19,7 @@ import {
   type Listener,
   MemoryLink,
   MessagePortLink,
+  SocketLink,
   StableConduit,
   WebSocketLink
 } from "../../src/index.ts"
@@ -92,6 +96,13 @@ const transports: Record<string, Effect.Effect<readonly [Link.Link, Link.Link], 
         })
       )
   ),
+  "an Effect socket": Effect.gen(function*() {
+    const server = yield* NodeSocketServer.make({ port: 0, host: "127.0.0.1" })
+    const listener = yield* SocketLink.listen(server)
+    const port = NetAddress.isInetAddress(server.address) ? server.address.port : 0
+    const socket = yield* NodeSocket.makeNet({ port, host: "127.0.0.1" })
+    return yield* paired(listener, SocketLink.fromSocket(socket))
+  }),
   "message port": Effect.gen(function*() {
     const { port1, port2 } = new MessageChannel()
     return [
@@ -303,6 +314,28 @@ describe("listeners", () => {
       const distrusting = TlsLink.connect({ host: "localhost", port: listener.port })
       assert.strictEqual((yield* Effect.flip(Effect.scoped(distrusting))).reason._tag, "Open")
       yield* roundTrips(TlsLink.source({ host: "localhost", port: listener.port, tls: { ca: cert } }), 2)
+    }))
+
+  it.live("websocket over TLS, on a server that is shared", () =>
+    Effect.gen(function*() {
+      if (!hasOpenssl) return
+      const { cert, key } = yield* certificate
+      const server = yield* Effect.acquireRelease(
+        Effect.callback<Https.Server>((resume) => {
+          const server = Https.createServer({ cert, key }, (_, response) => response.end("page")).listen(
+            0,
+            "127.0.0.1",
+            () => resume(Effect.succeed(server))
+          )
+        }),
+        (server) => Effect.sync(() => server.closeAllConnections())
+      )
+      const listener = yield* WebSocketServerLink.listen({ server, path: "/conduit" })
+      yield* ConduitHub.make({ onConduit: echo, listen: Effect.succeed(listener) })
+      const url = `wss://localhost:${listener.port}/conduit`
+      const distrusting = WebSocketLink.connect({ url, construct: WebSocketServerLink.construct() })
+      assert.strictEqual((yield* Effect.flip(Effect.scoped(distrusting))).reason._tag, "Open")
+      yield* roundTrips(WebSocketLink.source({ url, construct: WebSocketServerLink.construct({ ca: cert }) }), 3)
     }))
 
   it.live("websocket: wrong path, refused origin, text and plain HTTP end one connection only", () =>

@@ -2,7 +2,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { Codec, Frame, Postcard, StableConduit } from "../../src/index.ts"
+import { Codec, Frame, Postcard, Reconnect, StableConduit } from "../../src/index.ts"
+import { FaultLink } from "../../src/testing/index.ts"
 import vectors from "../../vectors.json" with { type: "json" }
 import { clientHello, H1, key, rejection, scriptedAcceptor, serverHello } from "../scripted.ts"
 import { hex, text, unhex, utf8 } from "../support.ts"
@@ -230,6 +231,44 @@ describe("stable conduit on the wire", () => {
       assert.strictEqual(yield* peer.next, H1)
       yield* peer.send(serverHello(key(1)))
       yield* Fiber.join(dialling)
+    }))
+
+  it.effect("a peer that greets with nonsense, link after link, is given up", () =>
+    Effect.gen(function*() {
+      const acceptor = yield* scriptedAcceptor
+      const dialling = yield* Effect.forkChild(Effect.flip(StableConduit.dial(acceptor.source, plain)), {
+        startImmediately: true
+      })
+      for (let i = 0; i < 5; i++) {
+        yield* (yield* acceptor.accept).send("00")
+        yield* TestClock.adjust("3 seconds")
+      }
+      const { reason } = yield* Fiber.join(dialling)
+      assert.strictEqual(reason._tag === "Exhausted" && reason.cause.reason._tag, "Protocol")
+    }))
+
+  it.effect("[wait-for-service] a service that appears late is reached; one that never does ends at the deadline", () =>
+    Effect.gen(function*() {
+      const acceptor = yield* scriptedAcceptor
+      const fault = yield* FaultLink.make(acceptor.source)
+      yield* fault.refuse(8)
+      const retry = Reconnect.within("1 minute")
+      const dialling = yield* Effect.forkChild(StableConduit.dial(fault.source, { ...plain, retry }), {
+        startImmediately: true
+      })
+      const serving = Effect.flatMap(acceptor.accept, (peer) => peer.send(serverHello(key(1))))
+      yield* Effect.forkChild(serving, { startImmediately: true })
+      yield* TestClock.adjust("30 seconds")
+      yield* Fiber.join(dialling)
+      yield* fault.refuse(1_000_000)
+      const never = yield* Effect.forkChild(Effect.flip(StableConduit.dial(fault.source, { ...plain, retry })), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("55 seconds")
+      assert.isUndefined(never.pollUnsafe())
+      yield* TestClock.adjust("11 seconds")
+      const { reason } = yield* Fiber.join(never)
+      assert.strictEqual(reason._tag === "Exhausted" && reason.cause.reason._tag, "Open")
     }))
 
   it.effect("[poison-item] good items around a bad one are delivered; the failure is told in its place", () =>
