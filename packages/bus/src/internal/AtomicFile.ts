@@ -3,8 +3,8 @@
  */
 import { randomUUID } from "node:crypto"
 import { constants } from "node:fs"
-import { link, open, rename, unlink } from "node:fs/promises"
-import { dirname } from "node:path"
+import { link, open, readdir, rename, unlink } from "node:fs/promises"
+import { basename, dirname, join } from "node:path"
 
 /** Makes the name of a file as durable as its content. */
 const syncDirectory = async (path: string): Promise<void> => {
@@ -43,6 +43,16 @@ const beside = async (
 /** Replaces the file at `path`, durably. */
 export const replace = (path: string, content: Uint8Array | string): Promise<void> =>
   beside(path, content, (temporary) => rename(temporary, path))
+
+/** Removes what writers of `path` that were killed have left beside it. For whoever knows that no other writer lives. */
+export const tidy = async (path: string): Promise<void> => {
+  const folder = dirname(path)
+  const prefix = `${basename(path)}.`
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!name.startsWith(prefix) || !/^[0-9a-f-]{36}\.tmp$/.test(name.slice(prefix.length))) continue
+    await unlink(join(folder, name)).catch(() => undefined)
+  }
+}
 
 const isCode = (cause: unknown, ...codes: ReadonlyArray<string>): boolean =>
   codes.includes(String((cause as NodeJS.ErrnoException).code))

@@ -2,7 +2,7 @@
  * The sequence numbers that a producer may have used: `{"version":1,"nonce":"…","next":{"0":1000000}}`, for each shard the first that
  * it has certainly not.
  */
-import { read, replace } from "./AtomicFile.ts"
+import { read, replace, tidy } from "./AtomicFile.ts"
 
 /** Enough for 65,535 shards. */
 const maxBytes = 4_194_304
@@ -43,8 +43,9 @@ const decode = (bytes: Uint8Array): Marks => {
   return { nonce: BigInt(`0x${nonce}`), next: marks }
 }
 
-/** The marks in the file, or undefined when there is no file. */
+/** The marks in the file, or undefined when there is no file. Only under the lock of the identity. */
 export const readMarks = async (path: string): Promise<Marks | undefined> => {
+  await tidy(path)
   const bytes = await read(path, maxBytes)
   return bytes === undefined ? undefined : decode(bytes)
 }

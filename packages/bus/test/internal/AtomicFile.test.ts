@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { create, read, replace } from "../../src/internal/AtomicFile.ts"
+import { create, read, replace, tidy } from "../../src/internal/AtomicFile.ts"
 import { directory } from "../utils/places.ts"
 
 const text = (path: string) => readFileSync(path, "utf8")
@@ -27,6 +27,16 @@ describe("AtomicFile", () => {
       const failure = yield* Effect.flip(Effect.tryPromise(() => replace(join(place, "taken"), "x")))
       assert.instanceOf(failure.cause, Error)
       assert.deepStrictEqual(readdirSync(place), ["taken"])
+    }))
+
+  it.live("tidy removes what killed writers of that file have left, and nothing else", () =>
+    Effect.gen(function*() {
+      const place = yield* directory
+      const left = (name: string) => `${name}.0b6f3b4e-5f0a-4c0e-9f57-1d2c3b4a5968.tmp`
+      const others = ["file", "file.tmp", "file.notes.tmp", left("file2")]
+      for (const name of [...others, left("file")]) writeFileSync(join(place, name), "x")
+      yield* Effect.promise(() => tidy(join(place, "file")))
+      assert.deepStrictEqual(readdirSync(place).toSorted(), others.toSorted())
     }))
 
   it.live("create never touches a file that is there, and of many at once one wins", () =>
