@@ -278,10 +278,12 @@ export class Publication {
         this.tally.lastNanos = intake.lastNanos
         this.#next++
       } else if (intake.mode === "suspend" || producer !== undefined) {
+        this.tally.shard = shard
         refusing = lane
         break
       } else {
         lane.rejected++
+        this.tally.shard = shard
         this.tally.rejected++
         this.#next++
       }

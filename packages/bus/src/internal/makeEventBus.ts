@@ -72,6 +72,11 @@ class LazyReceipt implements Receipt {
 
 const noOptions: PublishOptions = {}
 
+// What `offer` gives instead of a shard; NO_ROOM − n means no room in shard n.
+const CLOSING = -1
+const TOO_LARGE = -2
+const NO_ROOM = -3
+
 /** JSON.stringify's word for a value that has no JSON form is undefined, and for some it throws. */
 const serialize = (value: unknown): string => {
   let cause: unknown = "undefined, a function or a symbol"
@@ -253,9 +258,9 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     return Effect.succeed(new LazyReceipt(tally.shard, tally.duplicates > 0, tally.lastMillis, tally.lastNanos))
   }
 
-  /** The short way for one plain event: no call object, no fiber step. Gives the shard, or -1 when the long way has to say why not. */
+  /** The short way for one plain event: no call object, no fiber step. Gives the shard, or why not. */
   const offer = (payload: Uint8Array | string): number => {
-    if (closing) return -1
+    if (closing) return CLOSING
     let length: number
     let bytes: Uint8Array
     if (typeof payload === "string") {
@@ -265,14 +270,23 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       length = settings.shards === 1 ? payload.length : staging.stageBytes(payload)
       bytes = payload
     }
-    if (length > settings.maxEventBytes) return -1
+    if (length > settings.maxEventBytes) return TOO_LARGE
     const shard = settings.shards === 1 ? 0 : staging.route(length, settings.shards)
-    return intake.admit(lanes[shard]!, bytes, 0, length, 0, now(), false) ? shard : -1
+    return intake.admit(lanes[shard]!, bytes, 0, length, 0, now(), false) ? shard : NO_ROOM - shard
+  }
+
+  /** The same for synchronous code, which has no long way to go: a refusal is counted here. */
+  const offerCounted = (payload: Uint8Array | string): boolean => {
+    const shard = offer(payload)
+    if (shard >= 0) return true
+    if (shard === TOO_LARGE) intake.tooLarge++
+    else if (shard <= NO_ROOM) lanes[NO_ROOM - shard]!.rejected++
+    return false
   }
 
   const isPlain = (options: PublishOptions): boolean =>
     options.key === undefined && options.channel === undefined && options.producer === undefined &&
-    options.until !== "durable"
+    options.validate !== true && options.until !== "durable"
 
   const publishPayload = (
     payload: Uint8Array | string,
@@ -280,7 +294,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   ): Effect.Effect<Receipt, PublishError> => {
     if (isPlain(options)) {
       const shard = offer(payload)
-      if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
+      if (shard >= 0) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
     }
     return Effect.flatMap(
       publishSource(() => new PayloadSource(validated([payload], options), staging), options),
@@ -422,7 +436,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Effect.map(publishSource(() => new PayloadSource(validated(payloads, options), staging), options), summary),
     publishLines: (lines, options = noOptions) =>
       Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
-    offerUnsafe: (payload) => offer(payload) !== -1,
+    offerUnsafe: offerCounted,
     poll: poller.poll,
     subscribe: (options) => Subscriber.make(poller, wake, adapter, options),
     lastSequence: (name) =>
