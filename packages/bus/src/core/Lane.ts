@@ -35,6 +35,8 @@ export class Lane {
   wakeAt = Number.POSITIVE_INFINITY
   /** Whether a batch is with the adapter. */
   inFlight = false
+  /** Whether an event has found no room since the last cut: then a batch is not held back for company. */
+  isCrowded = false
   /** Sequence of the next event to be put in a batch; saturates at the largest safe integer. */
   nextSequence: number
   rejected = 0
@@ -76,6 +78,12 @@ export class Lane {
     this.signal.raise()
   }
 
+  /** Notes that an event found no room, and wakes a worker that waits for company: it has all it can get. */
+  crowd(): void {
+    this.isCrowded = true
+    if (this.wakeAt !== Number.POSITIVE_INFINITY) this.wake()
+  }
+
   /** Drops the oldest queued event for a newer one; false when it belongs to a named producer, whose events are never dropped. */
   evictOldest(): boolean {
     if (this.ring.isEmpty || this.ring.headLease !== undefined) return false
@@ -97,6 +105,7 @@ export class Lane {
   ship(max: number, nonce: bigint, channels: ReadonlyArray<string>, producers: Producers): Shipment | null {
     const from = this.settlement.accepted - this.ring.length + 1
     const cut = this.ring.cut(max)
+    this.isCrowded = false
     const to = from + cut.taken - 1
     for (const index of cut.stale) this.settlement.lose(from + index, from + index, "failed", undefined)
     this.failed += cut.stale.length
