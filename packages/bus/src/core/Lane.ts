@@ -168,6 +168,8 @@ export class Lane {
   /** Queues a producer that found no room. Returns how to leave the queue. */
   suspend(waiting: Suspended): () => void {
     this.#waiting.push(waiting)
+    // Its fiber may have been off since it found no room, and room may have come meanwhile.
+    if (this.#waiting.length === 1) this.admitWaiting()
     return () => {
       const index = this.#waiting.indexOf(waiting)
       if (index === -1) return
