@@ -48,9 +48,10 @@ interface Attempt {
 export const deliver = (
   works: Works,
   lane: Lane,
-  batch: Batch
+  shipment: Shipment
 ): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
   const { adapter, identity } = works
+  const { batch } = shipment
   const upTo = Math.min(batch.sequenceStart + batch.count, Number.MAX_SAFE_INTEGER)
   // No id may be used before a restart would skip it: the reservation comes first.
   const once: Effect.Effect<Attempt | null> = identity.reserve(batch.shard, upTo).pipe(
@@ -65,11 +66,13 @@ export const deliver = (
     Effect.catch(Effect.succeed<Attempt>),
     Effect.timeoutOrElse({
       duration: works.timeout,
-      orElse: () =>
-        Effect.succeed<Attempt>({
+      orElse: () => {
+        shipment.abandoned = true
+        return Effect.succeed<Attempt>({
           error: adapterError(adapter.name, "Transient", `no answer within ${Duration.format(works.timeout)}`),
           timedOut: true
         })
+      }
     }),
     Effect.catchDefect((defect) =>
       Effect.succeed<Attempt>({
@@ -162,12 +165,10 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
       const shipment = lane.ship(size, works.identity.nonce, works.channels.names, works.producers)
       lane.admitWaiting()
       if (shipment === null) continue
-      yield* deliver(works, lane, shipment.batch).pipe(
+      yield* deliver(works, lane, shipment).pipe(
         Effect.flatMap((failure) => settle(shipment, failure)),
         Effect.onInterrupt(() =>
-          Effect.sync(() => {
-            if (lane.inFlight) lane.lost(shipment, "unknown", "stranded", undefined, works.producers)
-          })
+          Effect.sync(() => lane.lost(shipment, "unknown", "stranded", undefined, works.producers))
         )
       )
     }

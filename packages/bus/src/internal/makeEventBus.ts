@@ -3,9 +3,11 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Adapter, type AdapterError, adapterError } from "../Adapter.ts"
@@ -51,6 +53,9 @@ import * as Subscriber from "./Subscriber.ts"
 
 /** Blocks kept for reuse, over all shards: 8 MiB. */
 const POOLED_BLOCKS = 64
+
+/** What each step of a shutdown gets at least, when the time for all of it is over. */
+const LAST_CALL = Duration.seconds(1)
 
 class LazyReceipt implements Receipt {
   readonly shard: number
@@ -143,7 +148,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     onBatchFailed: options.onBatchFailed ?? (() => Effect.void),
     isClosing
   }
-  const workers = yield* Effect.forEach(lanes, (lane) => Effect.forkIn(work(works, lane), scope))
+  const workers: Array<Fiber.Fiber<void>> = []
 
   /** Waits, within `limit`, for everything accepted into a lane to be settled; true when it was. */
   const settled = (lane: Lane): Effect.Effect<void> =>
@@ -316,10 +321,11 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     closed: () => closed
   }
 
+  const unansweredFlush = Effect.fail(adapterError(adapter.name, "Transient", "the flush had no answer in time"))
   const flushAdapter = adapter.flush.pipe(
     Effect.timeoutOrElse({
       duration: settings.adapterTimeout,
-      orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "the flush had no answer in time"))
+      orElse: () => unansweredFlush
     }),
     Effect.catchDefect((defect) => Effect.fail(adapterError(adapter.name, "Fatal", "the adapter died", defect)))
   )
@@ -339,7 +345,20 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     )
   })
 
+  /** Waits for `effect` no longer than `limit`, also when it cannot be interrupted: then it is left behind. */
+  const within = <A, E>(effect: Effect.Effect<A, E>, limit: Duration.Duration): Effect.Effect<Option.Option<A>, E> =>
+    Effect.flatMap(
+      Effect.forkDetach(effect, { startImmediately: true }),
+      (fiber) =>
+        Effect.tap(
+          Effect.timeoutOption(Fiber.join(fiber), limit),
+          (result) => Effect.sync(() => Option.isNone(result) && fiber.interruptUnsafe())
+        )
+    )
+
   const drain: Effect.Effect<ShutdownReport> = Effect.gen(function*() {
+    const deadline = now() + Duration.toMillis(settings.shutdownTimeout)
+    const timeLeft = () => Duration.max(LAST_CALL, Duration.millis(Math.max(0, deadline - now())))
     closing = true
     for (const lane of lanes) {
       lane.refuseWaiting()
@@ -347,7 +366,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     }
     const drained = yield* Effect.timeoutOption(Fiber.awaitAll(workers), settings.shutdownTimeout)
     // A hung adapter keeps its worker: leave it behind, and say what went down with it.
-    if (drained._tag === "None") yield* Fiber.interruptAll(workers).pipe(Effect.timeoutOption("1 second"))
+    if (Option.isNone(drained)) yield* within(Fiber.interruptAll(workers), LAST_CALL)
     let stranded = 0
     for (const lane of lanes) {
       lane.strand(producers)
@@ -356,12 +375,15 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     // The last batches carried prefixes that did not count one another: a producer that comes back need not send those again.
     const marks = producers.prefixes
     if (marks.length > 0) {
-      yield* adapter.saveMarks(marks).pipe(
-        Effect.timeoutOption(settings.adapterTimeout),
-        Effect.ignore({ log: "Warn" })
+      yield* within(
+        Effect.suspend(() => adapter.saveMarks(marks)),
+        Duration.min(settings.adapterTimeout, timeLeft())
+      ).pipe(
+        Effect.catchCause((cause) => Effect.logWarning("the marks of named producers were not saved", cause))
       )
     }
-    const flushed = yield* Effect.exit(flushAdapter)
+    const flushed = yield* Effect.exit(Effect.flatMap(within(flushAdapter, timeLeft()), (answer) =>
+      Option.isSome(answer) ? Effect.void : unansweredFlush))
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
     const flushError = Exit.isFailure(flushed)
       ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null
@@ -383,7 +405,11 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Deferred.await(report)
     )
   })
-  yield* Scope.addFinalizer(scope, shutdown)
+  // The workers are not the scope's: it would wait for one that hangs, after the shutdown has given it up.
+  yield* Effect.uninterruptible(Effect.gen(function*() {
+    for (const lane of lanes) workers.push(yield* Effect.forkDetach(work(works, lane)))
+    yield* Scope.addFinalizer(scope, shutdown)
+  }))
 
   const sum = (of: (lane: Lane) => number): number => lanes.reduce((total, lane) => total + of(lane), 0)
   const stats: Effect.Effect<BusStats> = Effect.sync(() => {
