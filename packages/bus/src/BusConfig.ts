@@ -55,7 +55,10 @@ export interface EventBusOptions {
   readonly adapterTimeout?: Duration.Input | undefined
   /** How often a batch is sent again after a retryable error, 0 … ∞. Default 8, about 13 seconds. */
   readonly retries?: number | undefined
-  /** How long a shutdown may take in all. Default 30 seconds. */
+  /**
+   * How long a shutdown may take to drain and flush. Default 30 seconds. When an adapter has not answered by then, up to three seconds more:
+   * one each to let go of its batches, to save marks and to flush.
+   */
   readonly shutdownTimeout?: Duration.Input | undefined
   /** Named producers remembered, 1 … 1,000,000; others are looked up in the store again. Default 10,000. */
   readonly maxProducers?: number | undefined

@@ -49,7 +49,7 @@ export interface Receipt {
 }
 
 /**
- * What became of the events of one call: `accepted + duplicates + rejected` is their number.
+ * What became of the events of one call: `accepted + duplicates + rejected + tooLarge` is their number.
  *
  * @category models
  * @since 0.1.0

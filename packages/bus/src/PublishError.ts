@@ -8,7 +8,8 @@ import * as Data from "effect/Data"
 /**
  * - `Backpressure`: the ring of `shard` was full (events or bytes) and the mode says so to the producer.
  * - `Unrouted`: no shard could take the event.
- * - `ShuttingDown`: the bus no longer accepts events. Nothing was counted.
+ * - `ShuttingDown`: the bus no longer accepts events. The first `accepted` of the call were accepted before, and are stored or counted as
+ *   any other; the rest was not.
  * - `TooLarge`: the payload has `bytes` bytes, more than `limit`.
  * - `Serialization`: the value has no JSON form, or a validated payload is not JSON (`offset` is the first byte that does not fit).
  * - `SequenceGap`: a named producer skipped numbers; the bus expected `expected` at most.
@@ -25,7 +26,7 @@ import * as Data from "effect/Data"
 export type PublishErrorReason =
   | { readonly _tag: "Backpressure"; readonly shard: number }
   | { readonly _tag: "Unrouted" }
-  | { readonly _tag: "ShuttingDown" }
+  | { readonly _tag: "ShuttingDown"; readonly accepted: number }
   | { readonly _tag: "TooLarge"; readonly bytes: number; readonly limit: number }
   | { readonly _tag: "Serialization"; readonly offset: number | null; readonly cause: unknown }
   | { readonly _tag: "SequenceGap"; readonly producer: string; readonly expected: number; readonly received: number }

@@ -59,6 +59,7 @@ export class Intake {
     const length = to - from
     if (lane.isContended && !queued) return false
     while (!lane.ring.accepts(length)) {
+      lane.crowd()
       if (this.mode !== "dropOldest" || !lane.evictOldest()) return false
     }
     this.#timestamps.next(now)

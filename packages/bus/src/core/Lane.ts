@@ -16,6 +16,8 @@ export interface Shipment {
   /** Ordinals of the events taken. */
   readonly from: number
   readonly to: number
+  /** Set when a call was given up without an answer: the adapter may still be reading the memory of the batch. */
+  abandoned: boolean
 }
 
 /** A producer's fiber waiting for room; `attempt` tries again and says whether it is done waiting. */
@@ -33,8 +35,10 @@ export class Lane {
   readonly signal = new Signal()
   /** Ring length at which the sleeping worker wants to be woken. */
   wakeAt = Number.POSITIVE_INFINITY
-  /** Whether a batch is with the adapter. */
-  inFlight = false
+  /** The batch that is with the adapter. */
+  inFlight: Shipment | undefined = undefined
+  /** Whether an event has found no room since the last cut: then a batch is not held back for company. */
+  isCrowded = false
   /** Sequence of the next event to be put in a batch; saturates at the largest safe integer. */
   nextSequence: number
   rejected = 0
@@ -76,6 +80,12 @@ export class Lane {
     this.signal.raise()
   }
 
+  /** Notes that an event found no room, and wakes a worker that waits for company: it has all it can get. */
+  crowd(): void {
+    this.isCrowded = true
+    if (this.wakeAt !== Number.POSITIVE_INFINITY) this.wake()
+  }
+
   /** Drops the oldest queued event for a newer one; false when it belongs to a named producer, whose events are never dropped. */
   evictOldest(): boolean {
     if (this.ring.isEmpty || this.ring.headLease !== undefined) return false
@@ -83,7 +93,7 @@ export class Lane {
     this.ring.evict()
     this.evicted++
     this.settlement.lose(ordinal, ordinal, "evicted", undefined)
-    if (!this.inFlight) this.settlement.settle(ordinal)
+    if (this.inFlight === undefined) this.settlement.settle(ordinal)
     return true
   }
 
@@ -97,6 +107,7 @@ export class Lane {
   ship(max: number, nonce: bigint, channels: ReadonlyArray<string>, producers: Producers): Shipment | null {
     const from = this.settlement.accepted - this.ring.length + 1
     const cut = this.ring.cut(max)
+    this.isCrowded = false
     const to = from + cut.taken - 1
     for (const index of cut.stale) this.settlement.lose(from + index, from + index, "failed", undefined)
     this.failed += cut.stale.length
@@ -105,7 +116,6 @@ export class Lane {
       this.settlement.settle(to)
       return null
     }
-    this.inFlight = true
     const sequenceStart = this.nextSequence
     this.nextSequence = Math.min(sequenceStart + cut.count, Number.MAX_SAFE_INTEGER)
     const marks = [...cut.marks].flatMap(([lease, sequence]) =>
@@ -121,30 +131,39 @@ export class Lane {
       channels,
       marks
     }
-    return { batch, cut, from, to }
+    return this.inFlight = { batch, cut, from, to, abandoned: false }
   }
 
   /** The adapter has the shipment. */
   stored(shipment: Shipment, producers: Producers): void {
+    if (this.inFlight !== shipment) return
     this.dispatched += shipment.batch.count
     this.batchesDispatched++
     for (const [lease, sequence] of shipment.cut.marks) producers.peek(lease.producer)?.stored(sequence, this.id)
-    this.ring.release(shipment.cut, false)
+    this.ring.release(shipment.cut, shipment.abandoned)
     this.#landed()
   }
 
   /** The adapter refused the shipment for good, or its answer is not known. */
   lost(shipment: Shipment, loss: Loss, counted: "failed" | "stranded", cause: unknown, producers: Producers): void {
+    if (this.inFlight !== shipment) return
     this[counted] += shipment.batch.count
     this.batchesFailed++
-    this.settlement.lose(shipment.from, shipment.to, loss, cause)
+    // The stale ones between them were lost when the batch was cut.
+    let from = shipment.from
+    for (const index of shipment.cut.stale) {
+      this.settlement.lose(from, shipment.from + index - 1, loss, cause)
+      from = shipment.from + index + 1
+    }
+    this.settlement.lose(from, shipment.to, loss, cause)
     this.breakProducers(shipment.cut.marks, producers)
     this.ring.release(shipment.cut, true)
     this.#landed()
   }
 
-  /** Gives up everything still queued. */
+  /** Gives up everything still queued, and a batch that the adapter does not let go of. */
   strand(producers: Producers): void {
+    if (this.inFlight !== undefined) this.lost(this.inFlight, "unknown", "stranded", undefined, producers)
     while (!this.ring.isEmpty) {
       const from = this.settlement.accepted - this.ring.length + 1
       const cut = this.ring.cut(this.ring.length)
@@ -159,6 +178,8 @@ export class Lane {
   /** Queues a producer that found no room. Returns how to leave the queue. */
   suspend(waiting: Suspended): () => void {
     this.#waiting.push(waiting)
+    // Its fiber may have been off since it found no room, and room may have come meanwhile.
+    if (this.#waiting.length === 1) this.admitWaiting()
     return () => {
       const index = this.#waiting.indexOf(waiting)
       if (index === -1) return
@@ -187,7 +208,7 @@ export class Lane {
   }
 
   #landed(): void {
-    this.inFlight = false
+    this.inFlight = undefined
     this.settlement.settle(this.settlement.accepted - this.ring.length)
   }
 }

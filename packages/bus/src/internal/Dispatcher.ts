@@ -48,9 +48,10 @@ interface Attempt {
 export const deliver = (
   works: Works,
   lane: Lane,
-  batch: Batch
+  shipment: Shipment
 ): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
   const { adapter, identity } = works
+  const { batch } = shipment
   const upTo = Math.min(batch.sequenceStart + batch.count, Number.MAX_SAFE_INTEGER)
   // No id may be used before a restart would skip it: the reservation comes first.
   const once: Effect.Effect<Attempt | null> = identity.reserve(batch.shard, upTo).pipe(
@@ -58,16 +59,20 @@ export const deliver = (
       error: adapterError(adapter.name, "Transient", error.message, error),
       timedOut: false
     })),
-    Effect.andThen(Effect.mapError(adapter.append(batch), (error): Attempt => ({ error, timedOut: false }))),
+    Effect.andThen(
+      Effect.mapError(Effect.suspend(() => adapter.append(batch)), (error): Attempt => ({ error, timedOut: false }))
+    ),
     Effect.as(null),
     Effect.catch(Effect.succeed<Attempt>),
     Effect.timeoutOrElse({
       duration: works.timeout,
-      orElse: () =>
-        Effect.succeed<Attempt>({
+      orElse: () => {
+        shipment.abandoned = true
+        return Effect.succeed<Attempt>({
           error: adapterError(adapter.name, "Transient", `no answer within ${Duration.format(works.timeout)}`),
           timedOut: true
         })
+      }
     }),
     Effect.catchDefect((defect) =>
       Effect.succeed<Attempt>({
@@ -101,7 +106,8 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
     }),
     Effect.yieldNow
   )
-  const isUrgent = () => works.isClosing() || lane.settlement.isAwaited || lane.isContended || works.stored.isAwaited
+  const isUrgent = () =>
+    works.isClosing() || lane.settlement.isAwaited || lane.isContended || lane.isCrowded || works.stored.isAwaited
 
   const settle = (
     shipment: Shipment,
@@ -114,7 +120,8 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
       return Effect.void
     }
     const { attempts, error, timedOut } = failure
-    return works.onBatchFailed({ batch: shipment.batch, error, attempts, unknown: timedOut }).pipe(
+    const failed: BatchFailure = { batch: shipment.batch, error, attempts, unknown: timedOut }
+    return Effect.suspend(() => works.onBatchFailed(failed)).pipe(
       Effect.andThen(
         Effect.logError("a batch was given up", {
           shard: lane.id,
@@ -132,6 +139,8 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
   }
 
   return Effect.gen(function*() {
+    // The age of a batch is measured by waiting too: timestamps can be ahead of the clock, by an hour when that was set back.
+    let overdue = false
     while (true) {
       const now = works.clock.currentTimeMillisUnsafe()
       lane.observeArrivals(now)
@@ -142,22 +151,24 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
         continue
       }
       const age = now - lane.ring.headMillis
-      const size = lane.batcher.due(lane.ring.length, age, isUrgent())
+      const size = lane.batcher.due(lane.ring.length, age, overdue || isUrgent())
       if (size === 0) {
         lane.wakeAt = lane.batcher.target
-        yield* Effect.raceFirst(sleepUntilRaised, Effect.sleep(lane.batcher.timeUntilDue(age)))
+        overdue = yield* Effect.raceFirst(
+          Effect.as(sleepUntilRaised, false),
+          Effect.as(Effect.sleep(lane.batcher.timeUntilDue(age)), true)
+        )
         lane.wakeAt = Number.POSITIVE_INFINITY
         continue
       }
+      overdue = false
       const shipment = lane.ship(size, works.identity.nonce, works.channels.names, works.producers)
       lane.admitWaiting()
       if (shipment === null) continue
-      yield* deliver(works, lane, shipment.batch).pipe(
+      yield* deliver(works, lane, shipment).pipe(
         Effect.flatMap((failure) => settle(shipment, failure)),
         Effect.onInterrupt(() =>
-          Effect.sync(() => {
-            if (lane.inFlight) lane.lost(shipment, "unknown", "stranded", undefined, works.producers)
-          })
+          Effect.sync(() => lane.lost(shipment, "unknown", "stranded", undefined, works.producers))
         )
       )
     }

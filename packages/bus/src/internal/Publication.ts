@@ -205,7 +205,7 @@ export class Publication {
   #proceed(producer: Producer | undefined): Effect.Effect<Tally, PublishError> {
     return Effect.suspend(() => {
       const { intake, isClosing } = this.#desk
-      if (isClosing()) return fail({ _tag: "ShuttingDown" })
+      if (isClosing()) return this.#refused
       if (producer?.broken === true) return this.#resumeAfterLoss(producer)
       if (intake.mode === "failProducer" && this.#next === 0) {
         const full = this.#findFull()
@@ -278,10 +278,12 @@ export class Publication {
         this.tally.lastNanos = intake.lastNanos
         this.#next++
       } else if (intake.mode === "suspend" || producer !== undefined) {
+        this.tally.shard = shard
         refusing = lane
         break
       } else {
         lane.rejected++
+        this.tally.shard = shard
         this.tally.rejected++
         this.#next++
       }
@@ -310,6 +312,7 @@ export class Publication {
 
   #waitForRoom(lane: Lane, producer: Producer | undefined): Effect.Effect<void, PublishError> {
     return Effect.callback((resume) => {
+      if (this.#desk.isClosing()) return resume(this.#refused)
       const leave = lane.suspend({
         // Runs when the lane has room: the next events go in at once, so that nobody slips in between.
         attempt: () => {
@@ -324,10 +327,14 @@ export class Publication {
           resume(Effect.void)
           return true
         },
-        refuse: () => resume(fail({ _tag: "ShuttingDown" }))
+        refuse: () => resume(this.#refused)
       })
       return Effect.sync(leave)
     })
+  }
+
+  get #refused(): Effect.Effect<never, PublishError> {
+    return fail({ _tag: "ShuttingDown", accepted: this.tally.accepted })
   }
 
   #openRun(lane: Lane, from: number | undefined): void {

@@ -3,9 +3,11 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Adapter, type AdapterError, adapterError } from "../Adapter.ts"
@@ -52,6 +54,9 @@ import * as Subscriber from "./Subscriber.ts"
 /** Blocks kept for reuse, over all shards: 8 MiB. */
 const POOLED_BLOCKS = 64
 
+/** What each step of a shutdown gets at least, when the time for all of it is over. */
+const LAST_CALL = Duration.seconds(1)
+
 class LazyReceipt implements Receipt {
   readonly shard: number
   readonly duplicate: boolean
@@ -71,6 +76,11 @@ class LazyReceipt implements Receipt {
 }
 
 const noOptions: PublishOptions = {}
+
+// What `offer` gives instead of a shard; NO_ROOM − n means no room in shard n.
+const CLOSING = -1
+const TOO_LARGE = -2
+const NO_ROOM = -3
 
 /** JSON.stringify's word for a value that has no JSON form is undefined, and for some it throws. */
 const serialize = (value: unknown): string => {
@@ -138,7 +148,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     onBatchFailed: options.onBatchFailed ?? (() => Effect.void),
     isClosing
   }
-  const workers = yield* Effect.forEach(lanes, (lane) => Effect.forkIn(work(works, lane), scope))
+  const workers: Array<Fiber.Fiber<void>> = []
 
   /** Waits, within `limit`, for everything accepted into a lane to be settled; true when it was. */
   const settled = (lane: Lane): Effect.Effect<void> =>
@@ -253,9 +263,9 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     return Effect.succeed(new LazyReceipt(tally.shard, tally.duplicates > 0, tally.lastMillis, tally.lastNanos))
   }
 
-  /** The short way for one plain event: no call object, no fiber step. Gives the shard, or -1 when the long way has to say why not. */
+  /** The short way for one plain event: no call object, no fiber step. Gives the shard, or why not. */
   const offer = (payload: Uint8Array | string): number => {
-    if (closing) return -1
+    if (closing) return CLOSING
     let length: number
     let bytes: Uint8Array
     if (typeof payload === "string") {
@@ -265,14 +275,23 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       length = settings.shards === 1 ? payload.length : staging.stageBytes(payload)
       bytes = payload
     }
-    if (length > settings.maxEventBytes) return -1
+    if (length > settings.maxEventBytes) return TOO_LARGE
     const shard = settings.shards === 1 ? 0 : staging.route(length, settings.shards)
-    return intake.admit(lanes[shard]!, bytes, 0, length, 0, now(), false) ? shard : -1
+    return intake.admit(lanes[shard]!, bytes, 0, length, 0, now(), false) ? shard : NO_ROOM - shard
+  }
+
+  /** The same for synchronous code, which has no long way to go: a refusal is counted here. */
+  const offerCounted = (payload: Uint8Array | string): boolean => {
+    const shard = offer(payload)
+    if (shard >= 0) return true
+    if (shard === TOO_LARGE) intake.tooLarge++
+    else if (shard <= NO_ROOM) lanes[NO_ROOM - shard]!.rejected++
+    return false
   }
 
   const isPlain = (options: PublishOptions): boolean =>
     options.key === undefined && options.channel === undefined && options.producer === undefined &&
-    options.until !== "durable"
+    options.validate !== true && options.until !== "durable"
 
   const publishPayload = (
     payload: Uint8Array | string,
@@ -280,7 +299,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   ): Effect.Effect<Receipt, PublishError> => {
     if (isPlain(options)) {
       const shard = offer(payload)
-      if (shard !== -1) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
+      if (shard >= 0) return Effect.succeed(new LazyReceipt(shard, false, intake.lastMillis, intake.lastNanos))
     }
     return Effect.flatMap(
       publishSource(() => new PayloadSource(validated([payload], options), staging), options),
@@ -302,10 +321,11 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     closed: () => closed
   }
 
+  const unansweredFlush = Effect.fail(adapterError(adapter.name, "Transient", "the flush had no answer in time"))
   const flushAdapter = adapter.flush.pipe(
     Effect.timeoutOrElse({
       duration: settings.adapterTimeout,
-      orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "the flush had no answer in time"))
+      orElse: () => unansweredFlush
     }),
     Effect.catchDefect((defect) => Effect.fail(adapterError(adapter.name, "Fatal", "the adapter died", defect)))
   )
@@ -325,7 +345,20 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     )
   })
 
+  /** Waits for `effect` no longer than `limit`, also when it cannot be interrupted: then it is left behind. */
+  const within = <A, E>(effect: Effect.Effect<A, E>, limit: Duration.Duration): Effect.Effect<Option.Option<A>, E> =>
+    Effect.flatMap(
+      Effect.forkDetach(effect, { startImmediately: true }),
+      (fiber) =>
+        Effect.tap(
+          Effect.timeoutOption(Fiber.join(fiber), limit),
+          (result) => Effect.sync(() => Option.isNone(result) && fiber.interruptUnsafe())
+        )
+    )
+
   const drain: Effect.Effect<ShutdownReport> = Effect.gen(function*() {
+    const deadline = now() + Duration.toMillis(settings.shutdownTimeout)
+    const timeLeft = () => Duration.max(LAST_CALL, Duration.millis(Math.max(0, deadline - now())))
     closing = true
     for (const lane of lanes) {
       lane.refuseWaiting()
@@ -333,7 +366,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     }
     const drained = yield* Effect.timeoutOption(Fiber.awaitAll(workers), settings.shutdownTimeout)
     // A hung adapter keeps its worker: leave it behind, and say what went down with it.
-    if (drained._tag === "None") yield* Fiber.interruptAll(workers).pipe(Effect.timeoutOption("1 second"))
+    if (Option.isNone(drained)) yield* within(Fiber.interruptAll(workers), LAST_CALL)
     let stranded = 0
     for (const lane of lanes) {
       lane.strand(producers)
@@ -342,12 +375,15 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     // The last batches carried prefixes that did not count one another: a producer that comes back need not send those again.
     const marks = producers.prefixes
     if (marks.length > 0) {
-      yield* adapter.saveMarks(marks).pipe(
-        Effect.timeoutOption(settings.adapterTimeout),
-        Effect.ignore({ log: "Warn" })
+      yield* within(
+        Effect.suspend(() => adapter.saveMarks(marks)),
+        Duration.min(settings.adapterTimeout, timeLeft())
+      ).pipe(
+        Effect.catchCause((cause) => Effect.logWarning("the marks of named producers were not saved", cause))
       )
     }
-    const flushed = yield* Effect.exit(flushAdapter)
+    const flushed = yield* Effect.exit(Effect.flatMap(within(flushAdapter, timeLeft()), (answer) =>
+      Option.isSome(answer) ? Effect.void : unansweredFlush))
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
     const flushError = Exit.isFailure(flushed)
       ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null
@@ -369,7 +405,11 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Deferred.await(report)
     )
   })
-  yield* Scope.addFinalizer(scope, shutdown)
+  // The workers are not the scope's: it would wait for one that hangs, after the shutdown has given it up.
+  yield* Effect.uninterruptible(Effect.gen(function*() {
+    for (const lane of lanes) workers.push(yield* Effect.forkDetach(work(works, lane)))
+    yield* Scope.addFinalizer(scope, shutdown)
+  }))
 
   const sum = (of: (lane: Lane) => number): number => lanes.reduce((total, lane) => total + of(lane), 0)
   const stats: Effect.Effect<BusStats> = Effect.sync(() => {
@@ -422,7 +462,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       Effect.map(publishSource(() => new PayloadSource(validated(payloads, options), staging), options), summary),
     publishLines: (lines, options = noOptions) =>
       Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
-    offerUnsafe: (payload) => offer(payload) !== -1,
+    offerUnsafe: offerCounted,
     poll: poller.poll,
     subscribe: (options) => Subscriber.make(poller, wake, adapter, options),
     lastSequence: (name) =>
