@@ -18,6 +18,7 @@ import * as Rust from "../test/rust.ts"
 
 const quick = process.argv.includes("--quick")
 const runs = quick ? 2 : 5
+const nodeVersion = process.versions.node
 const scale = quick ? 0.2 : 1
 
 interface Row {
@@ -42,8 +43,37 @@ const round = (n: number) => n >= 1000 ? Math.round(n) : Number(n.toPrecision(4)
 const version = (name: string): string =>
   JSON.parse(readFileSync(new URL(`../../../node_modules/${name}/package.json`, import.meta.url), "utf8")).version
 
+const root = new URL("../../../", import.meta.url)
+const commit = (() => {
+  try {
+    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root }).toString().trim()
+  } catch {
+    return "unknown"
+  }
+})()
+/** Written after every row, so that an interrupted run leaves what it measured. */
+const save = () => {
+  mkdirSync(new URL("bench/results/", root), { recursive: true })
+  writeFileSync(
+    new URL("bench/results/conduit.json", root),
+    `${
+      JSON.stringify(
+        {
+          machine: `${Os.cpus().length} x ${Os.cpus()[0]?.model.trim()}, ${Math.round(Os.totalmem() / 2 ** 30)} GiB, ` +
+            `${Os.type()} ${Os.release()}, Node ${nodeVersion}, ${runs} runs`,
+          commit,
+          rows: rows.map((row) => ({ ...row, ours: round(row.ours), spread: round(row.spread) }))
+        },
+        null,
+        2
+      )
+    }\n`
+  )
+}
+
 const report = (row: Row) => {
   rows.push(row)
+  save()
   const peer = row.peer === undefined ? "" : `  ${row.peer} ${round(row.peerValue!)} (x ${row.ratio!.toFixed(2)})`
   const goal = row.goal === undefined ? "" : `  goal ${row.goal}: ${row.met === true ? "met" : "missed"}`
   console.log(`${row.work}: ${round(row.ours)} ${row.unit} ±${(row.spread * 100).toFixed(0)} %${peer}${goal}`)
@@ -389,7 +419,6 @@ const idleConduits = (count: number) =>
 
 // --- the run -----------------------------------------------------------------------------------------------------------
 
-const nodeVersion = process.versions.node
 const atLeast = (x: number) => ({ text: `>= ${x} x`, met: (ratio: number) => ratio >= x })
 
 const program = Effect.gen(function*() {
@@ -497,28 +526,4 @@ const program = Effect.gen(function*() {
 
 if (Rust.unavailable !== undefined) console.log(`no Rust peer: ${Rust.unavailable}`)
 await Effect.runPromise(program)
-const root = new URL("../../../", import.meta.url)
-const commit = (() => {
-  try {
-    return execFileSync("git", ["rev-parse", "--short", "HEAD"], { cwd: root }).toString().trim()
-  } catch {
-    return "unknown"
-  }
-})()
-mkdirSync(new URL("bench/results/", root), { recursive: true })
-writeFileSync(
-  new URL("bench/results/conduit.json", root),
-  `${
-    JSON.stringify(
-      {
-        machine: `${Os.cpus().length} x ${Os.cpus()[0]?.model.trim()}, ${Math.round(Os.totalmem() / 2 ** 30)} GiB, ` +
-          `${Os.type()} ${Os.release()}, Node ${nodeVersion}, ${runs} runs`,
-        commit,
-        rows: rows.map((row) => ({ ...row, ours: round(row.ours), spread: round(row.spread) }))
-      },
-      null,
-      2
-    )
-  }\n`
-)
 process.exit(0)

@@ -179,8 +179,8 @@ export const fromEngine = (
         })
     )
   const readable = Effect.callback<void>((resume) => {
-    if (engine.readable || engine.terminal !== undefined) return resume(Effect.void)
-    const cancel = engine.onReadable(() => resume(Effect.void))
+    if (!engine.inbox.isEmpty || engine.terminal !== undefined) return resume(Effect.void)
+    const cancel = engine.inbox.onReadable(() => resume(Effect.void))
     return Effect.sync(cancel)
   })
   const taking = <A>(take: () => A | undefined): Effect.Effect<A, ConduitError> => {

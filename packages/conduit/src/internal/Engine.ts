@@ -11,6 +11,8 @@ import { type Link, type LinkSink, writePayload } from "../Link.ts"
 import * as LinkErrors from "../LinkError.ts"
 import type { LinkError } from "../LinkError.ts"
 import type { Metrics, Status } from "../Status.ts"
+import { Confirmations } from "./Confirmations.ts"
+import { Inbox } from "./Inbox.ts"
 
 /** What an engine needs from the runtime it lives in; the shell takes it from Effect's services. */
 export interface EngineHost {
@@ -60,11 +62,6 @@ interface PendingSend {
   readonly done: (result: number | ConduitError) => void
 }
 
-interface PendingAck {
-  readonly seq: number
-  readonly done: (result: ConduitError | undefined) => void
-}
-
 /** A queue over this multiple of its limit, on a transport that cannot pause, costs the link. */
 const hardLimitFactor = 4
 
@@ -93,21 +90,14 @@ export class Engine {
   private lastTrim = 0
   private byeSent = false
   private readonly senders: Array<PendingSend> = []
-  private readonly confirmers: Array<PendingAck> = []
-  private confirmedHead = 0
-  private readonly readers: Array<() => void> = []
-  private inbox: Array<ItemBatch> = []
-  private inboxHead = 0
-  /** Items of the front batch that were taken one by one. */
-  private frontTaken = 0
+  private readonly confirmations = new Confirmations()
+  readonly inbox = new Inbox()
   private handler: ((batch: ItemBatch) => void) | undefined
   private readonly listeners = new Set<(status: Status) => void>()
   /** First number that may not be written yet; only with a journal. */
   heldFrom: number | undefined
   /** Links used so far. */
   links = 0
-  queuedItems = 0
-  queuedBytes = 0
   status: Status = { _tag: "Connecting" }
   /** Set once and for good: why operations fail. */
   terminal: ConduitError | undefined
@@ -293,15 +283,7 @@ export class Engine {
       done(this.terminal)
       return noop
     }
-    const pending = { seq, done }
-    // Numbers are assigned in order, but their waiters may arrive out of it.
-    let at = this.confirmers.length
-    while (at > this.confirmedHead && Serial.after(this.confirmers[at - 1]!.seq, seq)) at--
-    this.confirmers.splice(at, 0, pending)
-    return () => {
-      const index = this.confirmers.indexOf(pending, this.confirmedHead)
-      if (index >= 0) this.confirmers.splice(index, 1)
-    }
+    return this.confirmations.add(seq, done)
   }
 
   isConfirmed(seq: number): boolean {
@@ -389,60 +371,20 @@ export class Engine {
 
   /** The next batch, if any, which the consumer thereby has. */
   takeBatch(acknowledge = true): ItemBatch | undefined {
-    let batch = this.inbox[this.inboxHead]
+    const batch = this.inbox.shiftBatch()
     if (batch === undefined) return undefined
-    this.inbox[this.inboxHead++] = undefined as never
-    if (this.inboxHead === this.inbox.length) {
-      this.inbox = []
-      this.inboxHead = 0
-    }
-    if (this.frontTaken > 0) {
-      batch = batch.from((batch.firstSeq + this.frontTaken) >>> 0)!
-      this.frontTaken = 0
-    }
-    const bytes = batch.itemBytes
-    this.queuedItems -= batch.count
-    this.queuedBytes -= bytes
-    if (acknowledge) this.consumed(batch.lastSeq, bytes)
+    if (acknowledge) this.consumed(batch.lastSeq, batch.itemBytes)
     this.applyPressure()
     return batch
   }
 
   /** The next item, if any, and its number. */
   takeItem(): { readonly seq: number; readonly item: Uint8Array } | undefined {
-    const batch = this.inbox[this.inboxHead]
-    if (batch === undefined) return undefined
-    const index = this.frontTaken
-    const item = batch.at(index)
-    const seq = batch.seq(index)
-    if (index + 1 === batch.count) {
-      this.frontTaken = 0
-      this.inbox[this.inboxHead++] = undefined as never
-      if (this.inboxHead === this.inbox.length) {
-        this.inbox = []
-        this.inboxHead = 0
-      }
-    } else {
-      this.frontTaken++
-    }
-    this.queuedItems--
-    this.queuedBytes -= item.length
-    this.consumed(seq, item.length)
+    const taken = this.inbox.shiftItem()
+    if (taken === undefined) return undefined
+    this.consumed(taken.seq, taken.item.length)
     this.applyPressure()
-    return { seq, item }
-  }
-
-  get readable(): boolean {
-    return this.inbox.length > this.inboxHead
-  }
-
-  /** Calls back once when something can be taken or never will be; returns how to cancel. */
-  onReadable(done: () => void): () => void {
-    this.readers.push(done)
-    return () => {
-      const index = this.readers.indexOf(done)
-      if (index >= 0) this.readers.splice(index, 1)
-    }
+    return taken
   }
 
   /** The consumer has everything up to `seq`: acknowledge it when that is due. */
@@ -477,8 +419,6 @@ export class Engine {
     for (const batch of collector.cut(handler !== undefined)) {
       if (handler === undefined) {
         this.inbox.push(batch)
-        this.queuedItems += batch.count
-        this.queuedBytes += batch.itemBytes
         continue
       }
       const { itemBytes, lastSeq } = batch
@@ -513,7 +453,7 @@ export class Engine {
       this.events?.proven()
     }
     this.progressed()
-    if (this.readable) this.wakeReaders()
+    if (!this.inbox.isEmpty) this.inbox.wake()
     if (state.peerAborted) return this.lose("peer-aborted")
     if (state.peerDone) {
       const link = this.link
@@ -533,16 +473,7 @@ export class Engine {
       this.trimmedTo = buffer.firstSeq
       if (this.options.keepalive !== undefined || this.senders.length > 0) this.lastTrim = this.host.now()
       this.options.journal?.trimmed(Serial.previous(buffer.firstSeq))
-      while (this.confirmedHead < this.confirmers.length) {
-        const first = this.confirmers[this.confirmedHead]!
-        if (!this.isConfirmed(first.seq)) break
-        this.confirmedHead++
-        first.done(undefined)
-      }
-      if (this.confirmedHead > 1024 || this.confirmedHead === this.confirmers.length) {
-        this.confirmers.splice(0, this.confirmedHead)
-        this.confirmedHead = 0
-      }
+      this.confirmations.settle(buffer.firstSeq)
       if (this.senders.length > 0) this.admit()
     }
   }
@@ -551,27 +482,22 @@ export class Engine {
   private itemLimit: number
   private seqAtTick = -1
 
-  private wakeReaders(): void {
-    const waiting = this.readers.splice(0)
-    for (const wake of waiting) wake()
-  }
-
   private applyPressure(): void {
     if (this.roomWaiter !== undefined && this.hasRoom) this.tellRoom()
     const link = this.link
     if (link === undefined) return
     const { bytes, items } = this.options.receive
     if (this.paused) {
-      if (this.queuedBytes <= bytes / 2 && this.queuedItems <= items / 2) {
+      if (this.inbox.bytes <= bytes / 2 && this.inbox.items <= items / 2) {
         this.paused = false
         this.lastHeard = this.host.now()
         link.resume()
       }
-    } else if (this.queuedBytes > bytes || this.queuedItems > items) {
+    } else if (this.inbox.bytes > bytes || this.inbox.items > items) {
       if (link.canPause) {
         this.paused = true
         link.pause()
-      } else if (this.queuedBytes > bytes * hardLimitFactor || this.queuedItems > items * hardLimitFactor) {
+      } else if (this.inbox.bytes > bytes * hardLimitFactor || this.inbox.items > items * hardLimitFactor) {
         this.linkFailed(link, LinkErrors.make(link.description, { _tag: "Overflow" }))
       }
     }
@@ -593,7 +519,7 @@ export class Engine {
 
   /** Whether the queue has room for what a new link would bring. */
   get hasRoom(): boolean {
-    return this.queuedBytes <= this.options.receive.bytes && this.queuedItems <= this.options.receive.items
+    return this.inbox.bytes <= this.options.receive.bytes && this.inbox.items <= this.options.receive.items
   }
 
   // --- time ------------------------------------------------------------------------------------------------------
@@ -684,9 +610,8 @@ export class Engine {
     const { _tag } = error.reason
     this.setStatus(_tag === "Closed" || _tag === "PeerClosed" ? { _tag: "Closed" } : { _tag: "Lost", error })
     this.admit()
-    for (const pending of this.confirmers.splice(0).slice(this.confirmedHead)) pending.done(error)
-    this.confirmedHead = 0
-    this.wakeReaders()
+    this.confirmations.fail(error)
+    this.inbox.wake()
     this.tellRoom()
     this.events?.ended()
   }
@@ -713,7 +638,7 @@ export class Engine {
 
   /** Bytes that this conduit keeps in memory for its peer and its consumer. */
   get heldBytes(): number {
-    return this.state.buffer.bytes + this.queuedBytes
+    return this.state.buffer.bytes + this.inbox.bytes
   }
 
   get metrics(): Metrics {
@@ -725,8 +650,8 @@ export class Engine {
       windowFrames: buffer.frames,
       windowBytes: buffer.bytes,
       windowHighWater: buffer.highWater,
-      queuedItems: this.queuedItems,
-      queuedBytes: this.queuedBytes,
+      queuedItems: this.inbox.items,
+      queuedBytes: this.inbox.bytes,
       waitingSenders: this.senders.length
     }
   }
