@@ -94,6 +94,15 @@ export class Consumers {
     if (request.outcome !== undefined) this.#failed(slot, { code: 0, message: "there is no session" })
   }
 
+  /** Leaves and comes back on the same session: what is unacknowledged is delivered again. */
+  resubscribe(now: number, slot: ConsumerSlot): void {
+    this.flushAcks(now, slot)
+    this.#session.requests.settleAcks(slot.id, { _tag: "SessionLost" })
+    this.#closeQuietly(now, slot.id)
+    slot.detach()
+    this.subscribe(now, slot)
+  }
+
   /** The SUCCESS of a subscribe: permits go out now, earlier ones would be ignored. */
   subscribed(now: number, consumerId: number, requestId: number): void {
     const slot = this.#slots.get(consumerId)

@@ -163,6 +163,12 @@ export class Producers {
     return this.#closeQuietly(now, slot.id, onDone)
   }
 
+  /** Ends everything a producer has pending, and the producer. */
+  abort(slot: ProducerSlot, why: string): void {
+    slot.failAll(why, this.#session.events)
+    this.#forget(slot.id)
+  }
+
   /** Lets go of a producer that moves to another connection. */
   release(id: number): void {
     this.#slots.get(id)?.detach()
