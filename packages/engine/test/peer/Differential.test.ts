@@ -31,7 +31,7 @@ const play = Effect.fn("play")(function*(
     see: (label, value) => record.push([label, structuredClone(value)])
   }
   yield* Effect.scoped(run(world))
-  return normalise(record)
+  return normalise(record, namespace)
 })
 
 const path = (topic: string) => topic.replace("://", "/")

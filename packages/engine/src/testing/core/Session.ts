@@ -368,6 +368,10 @@ export class Session implements Outlet {
     })
   }
 
+  fenceProducer(producerId: number): void {
+    this.producers.delete(producerId)
+  }
+
   migrated(resource: "producer" | "consumer", id: number, redirect: Redirect): void {
     this.reply({
       type: Commands.Type.TOPIC_MIGRATED,

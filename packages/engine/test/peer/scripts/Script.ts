@@ -82,7 +82,7 @@ export const quiet = (client: WireClient, consumerId = 0) =>
   )
 
 /** Makes records of two brokers comparable: ledgers by order of appearance, no texts for humans, no addresses, no clocks. */
-export const normalise = (record: ReadonlyArray<readonly [string, unknown]>): ReadonlyArray<readonly [string, unknown]> => {
+export const normalise = (record: ReadonlyArray<readonly [string, unknown]>, namespace: string): ReadonlyArray<readonly [string, unknown]> => {
   const ledgers = new Map<string, string>()
   const walk = (value: unknown, key: string): unknown => {
     switch (key) {
@@ -92,6 +92,9 @@ export const normalise = (record: ReadonlyArray<readonly [string, unknown]>): Re
         ledgers.set(value, name)
         return name
       }
+      case "highestSequenceId":
+        // For a single message the broker says 0 or -1, by whether it used the memory before.
+        return value === "0" ? "-1" : value
       case "message":
       case "errorMessage":
         return typeof value === "string" ? "(text)" : value
@@ -100,11 +103,14 @@ export const normalise = (record: ReadonlyArray<readonly [string, unknown]>): Re
       case "brokerServiceUrl":
       case "address":
       case "connectedSince":
+      // Depends on how the broker is deployed, not on the command.
+      case "proxyThroughServiceUrl":
         return "(varies)"
       case "producerName":
       case "producer":
         return typeof value === "string" && value.startsWith("standalone-") ? "(generated)" : value
     }
+    if (typeof value === "string") return value.replace(namespace, "(namespace)")
     if (Array.isArray(value)) return value.map((inner) => walk(inner, ""))
     if (typeof value !== "object" || value === null) return value
     return Object.fromEntries(

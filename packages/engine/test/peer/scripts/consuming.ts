@@ -152,12 +152,13 @@ export const consuming = [
       yield* client.sent({ producerId: 99, sequenceId: sequenceId * 3, payload: "", batch: ["a", "b", "c"], highestSequenceId: sequenceId * 3 + 2 })
     }
     yield* client.subscribe(topic("a"), "s")
+    // How far a broker overshoots depends on its guess of the batch size; that it does, and pays it back, does not.
     yield* client.flow(4)
-    see("four permits", (yield* quiet(client)).length)
+    see("at least two batches for four permits", (yield* quiet(client)).length >= 2)
     yield* client.flow(1)
-    see("one more, two owed", (yield* quiet(client)).length)
-    yield* client.flow(2)
-    see("two more", (yield* quiet(client)).length)
+    see("more than one is owed", (yield* quiet(client)).length >= 2)
+    yield* client.flow(7)
+    see("all for twelve", (yield* quiet(client)).length)
   }),
   script("turns away whoever does not fit the subscription", function*({ connect, see, topic }) {
     const client = yield* connect
@@ -284,7 +285,10 @@ export const consuming = [
   }),
   script("seeks", function*({ connect, see, topic }) {
     const client = yield* connect
-    yield* fill(client, topic("a"), five)
+    yield* fill(client, topic("a"), ["m0", "m1", "m2"])
+    yield* Effect.sleep(100)
+    const between = BigInt(Date.now() - 50)
+    for (const sequenceId of [3, 4]) yield* client.sent({ producerId: 99, sequenceId, payload: `m${sequenceId}` })
     yield* client.subscribe(topic("a"), "s")
     yield* client.flow(10)
     const all = yield* messages(client, 5)
@@ -294,7 +298,7 @@ export const consuming = [
     const targets = {
       "to a message": id(idOf(all[2]!)),
       "to the earliest": id(MessageId.earliest),
-      "to a time": { messagePublishTime: 1_700_000_000_003n },
+      "to a time": { messagePublishTime: between },
       "to a time before all": { messagePublishTime: 5n },
       "to the latest": id(MessageId.latest)
     }

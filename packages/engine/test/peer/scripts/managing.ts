@@ -120,7 +120,7 @@ export const managing = [
     yield* client.flow(10)
     const [only] = yield* messages(client, 1)
     yield* operator.terminate(topic("a"))
-    see("send", answer(yield* client.sent({ sequenceId: 1, payload: "m1" })))
+    see("told", answer(yield* client.next("CLOSE_PRODUCER")))
     see("open", answer(yield* client.producer(topic("a"), { producerId: 1n })))
     yield* client.ack([only!.message!.delivery.messageId])
     see("end", answer(yield* client.next("REACHED_END_OF_TOPIC")))

@@ -54,8 +54,10 @@ export const producing = [
     see("its turn", answer(yield* two.next("PRODUCER_SUCCESS")))
     see("send", answer(yield* two.sent({ producerId: 2, sequenceId: 0, payload: "x" })))
     see("fencing", answer(yield* three.producer(topic("a"), { producerAccessMode: mode.ExclusiveWithFencing })))
-    see("told", answer(yield* two.next("CLOSE_PRODUCER")))
-    see("fenced", answer(yield* two.producer(topic("a"), { producerId: 3n, producerAccessMode: mode.Exclusive, topicEpoch: 1n })))
+    yield* two.send({ producerId: 2, sequenceId: 1, payload: "x" })
+    yield* two.ended
+    const four = yield* connect
+    see("fenced", answer(yield* four.producer(topic("a"), { producerId: 3n, producerAccessMode: mode.Exclusive, topicEpoch: 1n })))
     see("send after", answer(yield* three.sent({ sequenceId: 0, payload: "y" })))
   }),
   script("refuses exclusive access beside shared producers", function*({ connect, see, topic }) {
