@@ -154,7 +154,9 @@ export class Cluster {
     if (node !== undefined) this.#assigned.set(name, node)
     const owner = node === undefined ? undefined : this.nodes[node]
     const redirect: Redirect | undefined = tell && owner !== undefined ? { serviceUrl: owner.serviceUrl, serviceUrlTls: undefined } : undefined
-    this.topics.get(name)?.disconnect(redirect)
+    const topic = this.topics.get(name)
+    topic?.disconnect(redirect)
+    topic?.log.roll(this.#ledgers++)
   }
 
   /** A broker's process dies: its connections break, and what its topics held in memory is gone. */

@@ -45,7 +45,7 @@ export class KeyShared implements Dispatcher {
   }
 
   removed(consumer: Consumer): void {
-    for (const index of [...consumer.pending.keys()]) this.#release(consumer, index)
+    for (const index of [...consumer.pending.keys()]) this.#release(consumer, index, false)
     this.#place()
     if (this.#subscription.consumers.length === 0) this.rewind()
   }
@@ -59,7 +59,7 @@ export class KeyShared implements Dispatcher {
   }
 
   redeliver(consumer: Consumer, indexes: ReadonlyArray<number> | undefined): void {
-    for (const index of indexes ?? [...consumer.pending.keys()]) this.#release(consumer, index)
+    for (const index of indexes ?? [...consumer.pending.keys()]) this.#release(consumer, index, true)
   }
 
   settled(entry: Entry): void {
@@ -98,9 +98,9 @@ export class KeyShared implements Dispatcher {
     return true
   }
 
-  #release(consumer: Consumer, index: number): void {
+  #release(consumer: Consumer, index: number, counted: boolean): void {
     const entry = this.#subscription.log.get(index)
-    if (this.#subscription.giveBack(consumer, index) && entry !== undefined) this.#let(slotOf(entry))
+    if (this.#subscription.giveBack(consumer, index, counted) && entry !== undefined) this.#let(slotOf(entry))
   }
 
   #let(slot: number): void {

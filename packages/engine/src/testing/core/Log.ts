@@ -113,9 +113,9 @@ export class Log {
     return entry !== undefined && entry.ledger === position.ledger && entry.entry === position.entry ? entry.index : undefined
   }
 
-  /** Index of the first entry published at or after a time; {@link end} when there is none. */
-  findTime(publishTime: number): number {
-    const at = this.#entries.findIndex(({ metadata }) => metadata.publishTime >= publishTime)
+  /** Index of the first entry stored at or after a time; {@link end} when there is none. */
+  findTime(time: number): number {
+    const at = this.#entries.findIndex(({ storedAt }) => storedAt >= time)
     return at < 0 ? this.end : this.#start + at
   }
 

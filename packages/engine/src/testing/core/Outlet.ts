@@ -28,5 +28,7 @@ export interface Outlet {
   readonly endOfTopic: (consumerId: number) => void
   readonly closeConsumer: (consumerId: number, redirect: Redirect | undefined) => void
   readonly closeProducer: (producerId: number, redirect: Redirect | undefined) => void
+  /** The producer is gone without a word. */
+  readonly fenceProducer: (producerId: number) => void
   readonly migrated: (resource: "producer" | "consumer", id: number, redirect: Redirect) => void
 }

@@ -14,6 +14,7 @@ import * as SchemaRequests from "./handlers/SchemaRequests.ts"
 import type { Delivery, Outlet, Redirect } from "./Outlet.ts"
 import type { Subscription } from "./Subscription.ts"
 import type { Producer, Topic } from "./Topic.ts"
+import * as TopicName from "./TopicName.ts"
 import type { Watcher } from "./Watchers.ts"
 
 export interface AttachedProducer {
@@ -170,7 +171,7 @@ export class Session implements Outlet {
   #topicOf(command: Api.BaseCommand): string | undefined {
     const named = command.producer ?? command.subscribe ?? command.lookupTopic ?? command.partitionMetadata ?? command.getSchema ??
       command.getOrCreateSchema
-    if (named !== undefined) return named.topic
+    if (named !== undefined) return TopicName.normalise(named.topic)
     const consumer = command.ack ?? command.flow ?? command.seek ?? command.unsubscribe ?? command.closeConsumer ??
       command.getLastMessageId ?? command.redeliverUnacknowledgedMessages
     if (consumer !== undefined) return this.consumers.get(Number(consumer.consumerId))?.topic.name
@@ -366,6 +367,10 @@ export class Session implements Outlet {
       type: Commands.Type.CLOSE_PRODUCER,
       closeProducer: { producerId: BigInt(producerId), requestId: NO_REQUEST, ...assigned(redirect) }
     })
+  }
+
+  fenceProducer(producerId: number): void {
+    this.producers.delete(producerId)
   }
 
   migrated(resource: "producer" | "consumer", id: number, redirect: Redirect): void {

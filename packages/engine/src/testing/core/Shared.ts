@@ -21,7 +21,7 @@ export class Shared implements Dispatcher {
   }
 
   removed(consumer: Consumer): void {
-    for (const index of [...consumer.pending.keys()]) this.#subscription.giveBack(consumer, index)
+    for (const index of [...consumer.pending.keys()]) this.#subscription.giveBack(consumer, index, false)
     if (this.#subscription.consumers.length === 0) this.rewind()
   }
 
@@ -62,7 +62,7 @@ export class Shared implements Dispatcher {
   }
 
   redeliver(consumer: Consumer, indexes: ReadonlyArray<number> | undefined): void {
-    for (const index of indexes ?? [...consumer.pending.keys()]) this.#subscription.giveBack(consumer, index)
+    for (const index of indexes ?? [...consumer.pending.keys()]) this.#subscription.giveBack(consumer, index, true)
   }
 
   settled(): void {}

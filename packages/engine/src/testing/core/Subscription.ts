@@ -209,11 +209,11 @@ export class Subscription {
     this.#dispatcher?.redeliver(consumer, indexes)
   }
 
-  /** Puts an entry back that a consumer held. */
-  giveBack(consumer: Consumer, index: number): boolean {
+  /** Puts an entry back that a consumer held; counts as a redelivery when the consumer asked, not when it left. */
+  giveBack(consumer: Consumer, index: number, counted: boolean): boolean {
     if (consumer.settle(index) === undefined) return false
     if (this.cursor.isAcked(index)) return true
-    this.redeliveries.set(index, (this.redeliveries.get(index) ?? 0) + 1)
+    if (counted) this.redeliveries.set(index, (this.redeliveries.get(index) ?? 0) + 1)
     this.replay.add(index)
     return true
   }

@@ -42,8 +42,8 @@ export interface SubscribeOptions {
   readonly name: string
   readonly durable: boolean
   readonly initial: "Earliest" | "Latest"
-  /** Where a reader starts, exclusive; only for a subscription that is not durable. */
-  readonly start: { readonly position: Position; readonly inBatch: boolean } | undefined
+  /** Where a reader starts, inclusive: clients skip what they have read. Only for a subscription that is not durable. */
+  readonly start: Position | undefined
   /** Start this many milliseconds in the past, for a new subscription. */
   readonly rollback: number
   readonly readCompacted: boolean
@@ -131,10 +131,9 @@ export class Topic {
       const refusal = fail("ProducerFenced", "Fenced by another producer")
       for (const waiting of this.#waiting) waiting.onRefused(refusal)
       this.#waiting = []
-      for (const other of [...this.producers.values()]) {
-        this.producers.delete(other.name)
-        other.outlet.closeProducer(other.id, undefined)
-      }
+      // Brokers do not tell them: the next message of a fenced producer ends its connection.
+      for (const { id, outlet } of this.producers.values()) outlet.fenceProducer(id)
+      this.producers.clear()
       this.#exclusive = undefined
       return undefined
     }
@@ -227,11 +226,9 @@ export class Topic {
   #startOf(options: SubscribeOptions, now: number): number {
     const { start } = options
     if (options.rollback > 0) return this.log.findTime(now - options.rollback)
-    if (options.durable || start === undefined) return options.initial === "Earliest" ? this.log.start : this.log.end
-    const index = this.log.find(start.position)
-    const exact = this.log.exact(start.position)
-    // A place inside a batch: the whole batch is sent again, the client drops what it has.
-    return exact === undefined || start.inBatch ? index : index + 1
+    const index = options.durable || start === undefined ? this.log.end : this.log.find(start)
+    // A place behind everything leaves the choice to the initial position.
+    return index < this.log.end ? index : options.initial === "Earliest" ? this.log.start : this.log.end
   }
 
   unsubscribe(subscription: Subscription): void {
@@ -246,6 +243,7 @@ export class Topic {
 
   terminate(now: number): Position {
     this.terminated = true
+    this.#closeProducers(undefined)
     this.dispatch(now)
     return this.log.last
   }
@@ -276,18 +274,22 @@ export class Topic {
     return entry.metadata.nullValue
   }
 
-  /** Makes everyone attached look elsewhere. */
+  /** Makes everyone attached look the topic up again. */
   disconnect(redirect: Redirect | undefined): void {
-    const refusal = fail("ServiceNotReady", "the topic has moved")
+    this.#closeProducers(redirect)
+    for (const subscription of [...this.subscriptions.values()]) {
+      subscription.closeConsumers(redirect)
+      this.release(subscription)
+    }
+  }
+
+  #closeProducers(redirect: Redirect | undefined): void {
+    const refusal = fail("ServiceNotReady", "the topic is closed")
     for (const waiting of this.#waiting) waiting.onRefused(refusal)
     this.#waiting = []
     for (const producer of [...this.producers.values()]) producer.outlet.closeProducer(producer.id, redirect)
     this.producers.clear()
     this.#exclusive = undefined
-    for (const subscription of [...this.subscriptions.values()]) {
-      subscription.closeConsumers(redirect)
-      this.release(subscription)
-    }
   }
 
   migrate(redirect: Redirect): void {

@@ -24,10 +24,9 @@ const position = (id: Api.MessageIdData): Position => ({
   entry: Number(BigInt.asIntN(64, id.entryId))
 })
 
-const wireId = (id: Position, batchIndex = -1): { ledgerId: bigint; entryId: bigint; batchIndex: number } => ({
+const wireId = (id: Position) => ({
   ledgerId: BigInt.asUintN(64, BigInt(id.ledger)),
-  entryId: BigInt.asUintN(64, BigInt(id.entry)),
-  batchIndex
+  entryId: BigInt.asUintN(64, BigInt(id.entry))
 })
 
 export const subscribe = (session: Session, command: Api.CommandSubscribe): void => {
@@ -42,7 +41,7 @@ export const subscribe = (session: Session, command: Api.CommandSubscribe): void
   if (command.readCompacted && type !== "Exclusive" && type !== "Failover") {
     return session.error(requestId, fail("NotAllowedError", "readCompacted only allowed on failover or exclusive subscriptions"))
   }
-  const schema = storedSchema(command.schema)
+  const schema = storedSchema(command.topic, command.schema)
   if (schema !== undefined) {
     const { schemaCompatibility } = cluster.policies
     const admitted = topic.schemas.size === 0 ? topic.schemas.admit(schema, schemaCompatibility) : undefined
@@ -55,9 +54,7 @@ export const subscribe = (session: Session, command: Api.CommandSubscribe): void
     name: command.subscription,
     durable: command.durable,
     initial: command.initialPosition === Api.CommandSubscribe_InitialPosition.Earliest ? "Earliest" : "Latest",
-    start: command.startMessageId === undefined
-      ? undefined
-      : { position: position(command.startMessageId), inBatch: command.startMessageId.batchIndex >= 0 },
+    start: command.startMessageId === undefined ? undefined : position(command.startMessageId),
     rollback: Number(command.startMessageRollbackDurationSec) * 1000,
     readCompacted: command.readCompacted,
     properties: pairs(command.subscriptionProperties),
@@ -181,14 +178,17 @@ export const close = (session: Session, command: Api.CommandCloseConsumer): void
 
 export const lastMessageId = (session: Session, command: Api.CommandGetLastMessageId): void =>
   withConsumer(session, command.consumerId, command.requestId, ({ subscription, topic }) => {
-    const { last } = topic.log
     const entry = topic.log.get(topic.log.end - 1)
     const size = entry?.metadata.batchSize
     session.reply({
       type: Commands.Type.GET_LAST_MESSAGE_ID_RESPONSE,
       getLastMessageIdResponse: {
         requestId: command.requestId,
-        lastMessageId: { ...wireId(last, size === undefined ? -1 : size - 1), partition: topic.partition },
+        lastMessageId: {
+          ...wireId(entry === undefined ? { ledger: -1, entry: -1 } : entry),
+          partition: topic.partition,
+          batchIndex: size === undefined ? -1 : size - 1
+        },
         consumerMarkDeletePosition: wireId(topic.log.before(subscription.cursor.head))
       }
     })

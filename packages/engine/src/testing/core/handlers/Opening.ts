@@ -24,11 +24,12 @@ export const openTopic = (session: Session, name: string, create: boolean): Topi
 }
 
 /** The schema of a command as it is kept; `undefined` for none, plain bytes, and for whoever takes what comes. */
-export const storedSchema = (schema: Api.Schema | undefined): StoredSchema | undefined =>
+export const storedSchema = (topic: string, schema: Api.Schema | undefined): StoredSchema | undefined =>
   schema === undefined || schema.type === Api.Schema_Type.None || schema.type === Api.Schema_Type.AutoConsume
     ? undefined
     : {
-      name: schema.name,
+      // Schemas go by the topic's name, whatever a client calls them.
+      name: TopicName.withoutDomain(TopicName.baseOf(TopicName.normalise(topic) ?? topic)),
       type: schema.type,
       data: schema.schemaData,
       properties: schema.properties.map(({ key, value }) => [key, value] as const)

@@ -8,6 +8,9 @@ import type { Session } from "../Session.ts"
 import type { AccessMode, Producer, Topic } from "../Topic.ts"
 import { openTopic, storedSchema } from "./Opening.ts"
 
+/** -1 in an unsigned field. */
+const NONE = 0xffff_ffff_ffff_ffffn
+
 const MODES: Readonly<Record<number, AccessMode>> = {
   [Api.ProducerAccessMode.Shared]: "Shared",
   [Api.ProducerAccessMode.Exclusive]: "Exclusive",
@@ -22,8 +25,18 @@ export const open = (session: Session, command: Api.CommandProducer): void => {
   const topic = openTopic(session, command.topic, true)
   if (isFailure(topic)) return session.error(requestId, topic)
   const existing = session.producers.get(id)
-  if (existing !== undefined && existing.producer.epoch >= command.epoch) {
-    return session.error(requestId, fail("ServiceNotReady", "Producer is already present on the connection"))
+  // A request that is repeated on the same connection finds its producer there, whatever else it asks for.
+  if (existing !== undefined) {
+    return session.reply({
+      type: Commands.Type.PRODUCER_SUCCESS,
+      producerSuccess: {
+        requestId,
+        producerName: existing.producer.name,
+        lastSequenceId: -1n,
+        schemaVersion: new Uint8Array(0),
+        producerReady: true
+      }
+    }, topic.name)
   }
   const schemaVersion = admitSchema(session, topic, command)
   if (isFailure(schemaVersion)) return session.error(requestId, schemaVersion)
@@ -75,7 +88,7 @@ export const open = (session: Session, command: Api.CommandProducer): void => {
 
 /** The version of the producer's schema once admitted, `undefined` for a producer without one. */
 const admitSchema = (session: Session, topic: Topic, command: Api.CommandProducer): number | undefined | Failure => {
-  const schema = storedSchema(command.schema)
+  const schema = storedSchema(command.topic, command.schema)
   return schema === undefined ? undefined : topic.schemas.admit(schema, session.cluster.policies.schemaCompatibility)
 }
 
@@ -93,8 +106,10 @@ export const send = (session: Session, command: Commands.Send, section: Uint8Arr
     return session.sendError(producerId, sequenceId, fail("ChecksumError", "Checksum failed on the broker"))
   }
   const metadata = Metadata.read(section, payload.metadataStart, payload.metadataEnd)
-  const highest = command.highestSequenceId ?? 0n
-  const published = topic.publish(producer, sequenceId, highest > sequenceId ? highest : sequenceId, section, metadata, session.cluster.now)
+  const highest = command.highestSequenceId !== undefined && command.highestSequenceId > sequenceId
+    ? command.highestSequenceId
+    : undefined
+  const published = topic.publish(producer, sequenceId, highest ?? sequenceId, section, metadata, session.cluster.now)
   if (isFailure(published)) return session.sendError(producerId, sequenceId, published)
   const { entry } = published
   session.reply({
@@ -102,9 +117,9 @@ export const send = (session: Session, command: Commands.Send, section: Uint8Arr
     sendReceipt: {
       producerId: BigInt(producerId),
       sequenceId,
-      highestSequenceId: highest,
+      highestSequenceId: highest ?? NONE,
       messageId: entry === undefined
-        ? { ledgerId: 0xffff_ffff_ffff_ffffn, entryId: 0xffff_ffff_ffff_ffffn }
+        ? { ledgerId: NONE, entryId: NONE }
         : { ledgerId: BigInt(entry.ledger), entryId: BigInt(entry.entry) }
     }
   }, topic.name)

@@ -33,7 +33,7 @@ export const get = (session: Session, command: Api.CommandGetSchema): void => {
 export const getOrCreate = (session: Session, command: Api.CommandGetOrCreateSchema): void => {
   const { requestId } = command
   const topic = openTopic(session, command.topic, true)
-  const schema = storedSchema(command.schema)
+  const schema = storedSchema(command.topic, command.schema)
   const version = isFailure(topic)
     ? topic
     : schema === undefined
