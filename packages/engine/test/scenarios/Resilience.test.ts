@@ -245,7 +245,7 @@ describe("leaving", () => {
         const producer = yield* Producer.make({ topic: "t", batching: { maxDelay: "1 hour" } })
         yield* Consumer.make({ topic: "t", subscription: "s" })
         yield* Effect.forkChild(producer.send(bytes("last")), { startImmediately: true })
-      }).pipe(Effect.provide(Layer.fresh(PulsarClient.layerTransport({ serviceUrl: "pulsar://broker-0.test" })))))
+      })).pipe(Effect.provide(Layer.fresh(PulsarClient.layerTransport({ serviceUrl: "pulsar://broker-0.test" }))))
       assert.deepStrictEqual(yield* stored("t"), ["last"])
       const stats = yield* broker.stats("t")
       assert.deepStrictEqual([stats.producers.length, stats.subscriptions["s"]!.consumers.length], [0, 0])
