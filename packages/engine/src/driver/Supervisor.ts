@@ -215,11 +215,11 @@ export class Supervisor {
           yield* Effect.sleep(Math.max(0, cooldown - this.driver.now()))
           this.#antiThrash.clearCooldown()
         }
-        const delay = backoff.next()
+        const delay = Math.ceil(backoff.next())
         yield* Effect.logDebug("pulsar: connection lost", {
           address: ServiceUrl.formatAddress(this.address),
           why: error.message,
-          redialIn: Math.round(delay)
+          redialIn: delay
         })
         yield* Effect.sleep(delay)
       }
