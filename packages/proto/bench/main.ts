@@ -30,15 +30,28 @@ const drain = (connection: Connection) => {
 
 const producer = (connection: Connection, batching: boolean) => {
   const slot = new ProducerSlot(1, {
-    topic: "persistent://public/default/t", name: undefined, accessMode: 0, properties: [], schema: undefined, initialSequenceId: undefined,
-    initialSubscription: undefined, batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1 } : undefined, chunking: false,
-    compression: "none", sendTimeout: 30_000, maxPending: 10_000, chunkSeed: "b"
+    topic: "persistent://public/default/t",
+    name: undefined,
+    accessMode: 0,
+    properties: [],
+    schema: undefined,
+    initialSequenceId: undefined,
+    initialSubscription: undefined,
+    batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1 } : undefined,
+    chunking: false,
+    compression: "none",
+    sendTimeout: 30_000,
+    maxPending: 10_000,
+    chunkSeed: "b"
   }, Frame.DEFAULT_MAX_MESSAGE_SIZE)
   connection.producers.open(0, slot)
-  connection.handleBytes(0, Commands.encode({
-    type: Commands.Type.PRODUCER_SUCCESS,
-    producerSuccess: { requestId: BigInt(slot.openRequest!), producerName: "p-1" }
-  }))
+  connection.handleBytes(
+    0,
+    Commands.encode({
+      type: Commands.Type.PRODUCER_SUCCESS,
+      producerSuccess: { requestId: BigInt(slot.openRequest!), producerName: "p-1" }
+    })
+  )
   drain(connection)
   connection.pollTransmit()
   return slot
@@ -89,18 +102,45 @@ const send = (size: number, batching: boolean, count: number) => () => {
 }
 
 const spec: ConsumerSpec = {
-  topic: "t", subscription: "s", type: "shared", name: undefined, durable: true, initialPosition: "earliest", startMessageId: undefined,
-  startRollback: 0, readCompacted: false, priorityLevel: undefined, properties: [], subscriptionProperties: [], schema: undefined,
-  keyShared: undefined, forceTopicCreation: true, replicateSubscriptionState: false, receiverQueue: 1000, ackTimeout: 0, ackGroupTime: 100,
-  batchIndexAck: false, chunks: { maxPending: 10, expireAfter: 60_000, maxBytes: 1 << 20 }, autoAckOldestChunk: false, stallTimeout: 0
+  topic: "t",
+  subscription: "s",
+  type: "shared",
+  name: undefined,
+  durable: true,
+  initialPosition: "earliest",
+  startMessageId: undefined,
+  startRollback: 0,
+  readCompacted: false,
+  priorityLevel: undefined,
+  properties: [],
+  subscriptionProperties: [],
+  schema: undefined,
+  keyShared: undefined,
+  forceTopicCreation: true,
+  replicateSubscriptionState: false,
+  receiverQueue: 1000,
+  ackTimeout: 0,
+  ackGroupTime: 100,
+  batchIndexAck: false,
+  chunks: { maxPending: 10, expireAfter: 60_000, maxBytes: 1 << 20 },
+  autoAckOldestChunk: false,
+  stallTimeout: 0
 }
 
 /** Receives through the whole state machine: frame, checksum, queue, take, individual ack, grouped ack command. */
 const receive = (size: number, batch: number, count: number) => {
   const builder = new Batch.BatchBuilder()
   const single = {
-    properties: [], partitionKey: undefined, payloadSize: size, compactedOut: false, eventTime: 0, partitionKeyB64: false,
-    orderingKey: undefined, sequenceId: 1n, nullValue: false, nullPartitionKey: false
+    properties: [],
+    partitionKey: undefined,
+    payloadSize: size,
+    compactedOut: false,
+    eventTime: 0,
+    partitionKeyB64: false,
+    orderingKey: undefined,
+    sequenceId: 1n,
+    nullValue: false,
+    nullPartitionKey: false
   }
   const body = payload(size)
   for (let index = 0; index < batch; index++) {
@@ -109,7 +149,12 @@ const receive = (size: number, batch: number, count: number) => {
   }
   const { end, memory, start } = builder.take()
   const metadata = new ProtoWriter(64)
-  Metadata.write(metadata, { ...Metadata.empty(), producerName: "p-1", publishTime: 1, batchSize: batch === 1 ? undefined : batch })
+  Metadata.write(metadata, {
+    ...Metadata.empty(),
+    producerName: "p-1",
+    publishTime: 1,
+    batchSize: batch === 1 ? undefined : batch
+  })
   const frames = Array.from({ length: Math.ceil(64 / batch) }, (_, entry) => {
     const command = Commands.encodeBare({
       type: Commands.Type.MESSAGE,
@@ -123,7 +168,10 @@ const receive = (size: number, batch: number, count: number) => {
     const connection = connected()
     const slot = new ConsumerSlot(1, spec)
     connection.consumers.subscribe(0, slot)
-    connection.handleBytes(0, Commands.encode({ type: Commands.Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } }))
+    connection.handleBytes(
+      0,
+      Commands.encode({ type: Commands.Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    )
     let seen = 0
     const rate = timed(count, () => {
       for (let round = 0; seen < count; round++) {
@@ -155,7 +203,12 @@ const crc = (size: number) => {
   }
 }
 
-const row = async (work: string, unit: string, f: () => number, goal?: { text: string; met: (ours: number) => boolean }) => {
+const row = async (
+  work: string,
+  unit: string,
+  f: () => number,
+  goal?: { text: string; met: (ours: number) => boolean }
+) => {
   const measured: Measured = await measure(f, 5, 2)
   return versus(work, unit, measured, goal === undefined ? {} : { goal })
 }
