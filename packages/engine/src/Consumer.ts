@@ -147,7 +147,7 @@ export interface Consumer<A> {
   readonly receiveAll: (max?: number) => Effect.Effect<NonEmptyReadonlyArray<Message<A>>, PulsarError>
   /** Like `receiveAll`, but empty when nothing comes within the time. */
   readonly receiveWithin: (time: Duration.Input, max?: number) => Effect.Effect<ReadonlyArray<Message<A>>, PulsarError>
-  /** All messages, until the consumer is closed; ends when every topic of it has ended. */
+  /** All messages, until the consumer is closed; ends when every topic of it has ended, which brokers tell once all is acknowledged. */
   readonly stream: Stream.Stream<Message<A>, PulsarError>
   /** Acknowledges by position. */
   readonly ack: (id: MessageId.MessageId, topic?: string) => Effect.Effect<void, PulsarError>
