@@ -653,7 +653,11 @@ class ConsumerImpl<A> implements Consumer<A> {
   seek(to: MessageId.MessageId | number | "earliest" | "latest"): Effect.Effect<void, PulsarError> {
     const target = to === "earliest" ? MessageId.earliest : to === "latest" ? MessageId.latest : to
     return Effect.suspend(() =>
-      Effect.forEach(this.#order, (part) => part.seek(target), { concurrency: "unbounded", discard: true })
+      Effect.forEach(
+        this.#order,
+        (part) => Producer.withinOperation(this.#internals, "seeking", part.seek(target)),
+        { concurrency: "unbounded", discard: true }
+      )
     )
   }
 

@@ -113,7 +113,7 @@ export class Message<A> {
   /** {@link Message.ack} without an effect, for loops over many messages. */
   ackUnsafe(): void {
     const { part } = this
-    part.slot.ack(part.now(), this.received)
+    part.slot.ack(part.recent(), this.received)
     part.acked()
   }
 

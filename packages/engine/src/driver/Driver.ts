@@ -18,6 +18,8 @@ export class Driver {
   readonly #onEvent: (event: ConnectionEvent) => void
   readonly #work = Latch.makeUnsafe(false)
   readonly #timer = Latch.makeUnsafe(false)
+  /** When something was last read: near enough to now for what may as well happen a little early. */
+  recent = 0
   #armed = Infinity
   #pumping = false
 
@@ -83,6 +85,7 @@ export class Driver {
       while (true) {
         const chunks = yield* pull
         const now = this.now()
+        this.recent = now
         for (const chunk of chunks) this.connection.handleBytes(now, chunk)
         this.notify()
       }

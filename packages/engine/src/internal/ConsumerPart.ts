@@ -1,5 +1,6 @@
 /** One consumer at the broker: a topic without partitions, or one partition. */
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import { type ConnectionEvent, ConsumerSlot, type ConsumerSpec, type ReceivedMessage } from "@perigee/proto"
 import type { Api, MessageId } from "@perigee/proto/wire"
 import { Attachment } from "../driver/Attachment.ts"
@@ -15,6 +16,9 @@ export class ConsumerPart {
   failure: PulsarError | undefined = undefined
   readonly #client: Internals
   readonly #nackDelay: number
+  #groupSince: number | undefined = undefined
+  /** Opened whenever the consumer is subscribed. */
+  readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
   readonly #onEvent: (part: ConsumerPart, event: ConnectionEvent) => void
 
@@ -50,6 +54,7 @@ export class ConsumerPart {
   }
 
   #heard(event: ConnectionEvent): void {
+    if (event._tag === "ConsumerReady") this.#subscribed.openUnsafe()
     switch (event._tag) {
       case "MessagesReady":
       case "EndOfTopic":
@@ -76,13 +81,21 @@ export class ConsumerPart {
     const { acks, spec } = this.slot
     if (acks.isFull || (spec.ackGroupTime === 0 && acks.pending > 0)) supervisor.driver.notifyTimers()
     // Only the first of a group sets a time.
-    else if (acks.pending === 1) supervisor.driver.rearm()
+    else if (acks.since !== this.#groupSince) {
+      this.#groupSince = acks.since
+      supervisor.driver.rearm()
+    }
   }
 
   /** Asks for a message again, after the delay or the one given (milliseconds). */
   nack(id: MessageId.MessageId, delay = this.#nackDelay): void {
     this.slot.nack(id, this.now() + delay)
     this.attachment.supervisor?.driver.rearm()
+  }
+
+  /** About now: when something was last read. An acknowledgement that counts from here goes out early, never late. */
+  recent(): number {
+    return this.attachment.supervisor?.driver.recent ?? this.now()
   }
 
   now(): number {
@@ -151,14 +164,15 @@ export class ConsumerPart {
     })
   }
 
+  /** Moves the cursor; the broker detaches the consumer for it, and the seek is over when it is back. */
   seek(to: MessageId.MessageId | number): Effect.Effect<void, PulsarError> {
-    return Effect.flatMap(
-      this.#attached(),
-      (supervisor) =>
-        Effect.asVoid(
-          Lookup.request(supervisor, (connection, now, onDone) => connection.consumers.seek(now, this.slot, to, onDone))
-        )
-    )
+    return Effect.flatMap(this.#attached(), (supervisor) => {
+      this.#subscribed.closeUnsafe()
+      return Effect.andThen(
+        Lookup.request(supervisor, (connection, now, onDone) => connection.consumers.seek(now, this.slot, to, onDone)),
+        this.#subscribed.await
+      )
+    })
   }
 
   readonly lastMessageId: Effect.Effect<Api.BaseCommand, PulsarError> = Effect.suspend(() =>
