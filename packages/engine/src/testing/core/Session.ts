@@ -31,7 +31,7 @@ export interface AttachedConsumer {
 /** The request id that means "none" on the wire. */
 const NO_REQUEST = 0xffff_ffff_ffff_ffffn
 
-/** Closed producers and consumers whose late commands are ignored instead of ending the connection. */
+/** Producers closed by the broker, whose late messages are ignored instead of ending the connection. */
 const REMEMBERED = 256
 
 export class Session implements Outlet {
@@ -93,7 +93,7 @@ export class Session implements Outlet {
   }
 
   get writable(): boolean {
-    return this.#outboxBytes < this.cluster.limits.maxOutbox
+    return !this.isClosed && this.#outboxBytes < this.cluster.limits.maxOutbox
   }
 
   /** Goes on with what stopped because too much waited. */

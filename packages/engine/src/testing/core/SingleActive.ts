@@ -45,7 +45,7 @@ export class SingleActive implements Dispatcher {
   dispatch(now: number): void {
     const consumer = this.#active
     if (consumer === undefined) return
-    while (consumer.permits > 0 && consumer.outlet.writable) {
+    while (this.#active === consumer && consumer.permits > 0 && consumer.outlet.writable) {
       const entry = this.#subscription.read(now)
       if (entry === undefined) return
       this.#subscription.send(consumer, entry)

@@ -60,6 +60,8 @@ export class Subscription {
   skip: ((entry: Entry) => boolean) | undefined
   readonly #onDelayed: () => void
   #dispatcher: Dispatcher | undefined
+  #dispatching = false
+  #wanted = false
 
   constructor(options: SubscriptionOptions) {
     this.name = options.name
@@ -122,12 +124,23 @@ export class Subscription {
   }
 
   dispatch(now: number): void {
-    for (const [index, due] of this.delayed) {
-      if (due > now) continue
-      this.delayed.delete(index)
-      this.replay.add(index)
+    this.#wanted = true
+    // What is sent may make room or end a connection at once, and ask for more from inside.
+    if (this.#dispatching) return
+    this.#dispatching = true
+    try {
+      while (this.#wanted) {
+        this.#wanted = false
+        for (const [index, due] of this.delayed) {
+          if (due > now) continue
+          this.delayed.delete(index)
+          this.replay.add(index)
+        }
+        this.#dispatcher?.dispatch(now)
+      }
+    } finally {
+      this.#dispatching = false
     }
-    this.#dispatcher?.dispatch(now)
   }
 
   /** The next entry nobody has read, in log order; entries that are not due are put aside. */

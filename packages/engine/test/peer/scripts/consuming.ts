@@ -271,6 +271,35 @@ export const consuming = [
     see("low keys", (yield* quiet(client)).sort())
     see("high keys", (yield* quiet(client, 1)).sort())
   }),
+  script("sends again what Key_Shared is told to, in order", function*({ connect, see, topic }) {
+    const client = yield* connect
+    const keyed = { subType: type.Key_Shared }
+    yield* client.subscribe(topic("a"), "s", keyed)
+    yield* client.flow(100)
+    yield* client.producer(topic("a"), { producerId: 99n })
+    for (let sequenceId = 0; sequenceId < 6; sequenceId++) {
+      yield* client.sent({ producerId: 99, sequenceId, payload: `m${sequenceId}`, metadata: { partitionKey: `k${sequenceId % 2}` } })
+    }
+    const all = yield* messages(client, 6)
+    yield* client.ack([idOf(all[0]!)])
+    yield* redeliver(client, all.slice(2, 5).map(idOf))
+    see("again", (yield* messages(client, 3)).map(shown))
+    yield* client.subscribe(topic("a"), "s", { ...keyed, consumerId: 1n })
+    yield* client.flow(100, 1)
+    yield* closeConsumer(client)
+    see("to the other", yield* quiet(client, 1))
+  }),
+  script("reports a consumer's state", function*({ connect, see, topic }) {
+    const client = yield* connect
+    yield* fill(client, topic("a"), five)
+    yield* client.subscribe(topic("a"), "s", { subType: type.Shared, consumerName: "me" })
+    yield* client.flow(3)
+    const [first] = yield* messages(client, 3)
+    yield* client.ack([idOf(first!)])
+    const stats = yield* client.request("CONSUMER_STATS_RESPONSE", (requestId) => ({ type: Commands.Type.CONSUMER_STATS, consumerStats: { consumerId: 0n, requestId } }))
+    const { availablePermits, blockedConsumerOnUnackedMsgs, consumerName, msgBacklog, type: kind, unackedMessages } = stats.body
+    see("stats", { availablePermits, blockedConsumerOnUnackedMsgs, consumerName, kind, msgBacklog, unackedMessages })
+  }),
   script("holds a delayed message back, for Shared", function*({ connect, see, topic }) {
     const client = yield* connect
     yield* client.subscribe(topic("a"), "shared", { subType: type.Shared })

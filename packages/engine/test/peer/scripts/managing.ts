@@ -1,7 +1,7 @@
-import { Api, Commands } from "@perigee/proto/wire"
+import { Api, Commands, MessageId } from "@perigee/proto/wire"
 import { Effect } from "effect"
 import type { WireClient } from "../../support/WireClient.ts"
-import { answer, messages, script, shown } from "./Script.ts"
+import { answer, messages, script, shown, text } from "./Script.ts"
 
 const encoder = new TextEncoder()
 
@@ -22,6 +22,34 @@ const getSchema = (client: WireClient, topic: string, version?: Uint8Array) =>
   }))
 
 export const managing = [
+  script("ignores what is for a consumer or producer that is not there", function*({ connect, see, topic }) {
+    const client = yield* connect
+    yield* client.producer(topic("a"))
+    yield* client.flow(10, 7)
+    yield* client.write({ type: Commands.Type.ACK, ack: { consumerId: 7n, ackType: 0, messageId: [{ ledgerId: 1n, entryId: 0n }] } })
+    yield* client.write({ type: Commands.Type.REDELIVER_UNACKNOWLEDGED_MESSAGES, redeliverUnacknowledgedMessages: { consumerId: 7n } })
+    see("seek", answer(yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.SEEK, seek: { consumerId: 7n, requestId, messagePublishTime: 1n } }))))
+    see("last id", answer(yield* client.request("GET_LAST_MESSAGE_ID_RESPONSE", (requestId) => ({ type: Commands.Type.GET_LAST_MESSAGE_ID, getLastMessageId: { consumerId: 7n, requestId } }))))
+    see("close", answer(yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_CONSUMER, closeConsumer: { consumerId: 7n, requestId } }))))
+    see("alive", answer(yield* client.producer(topic("a"), { producerId: 1n })))
+    see("ack of nothing", answer(yield* Effect.andThen(client.subscribe(topic("a"), "s"), client.ack([MessageId.make(99_999n, 5n)]))))
+    yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } }))
+    yield* client.send({ sequenceId: 0, payload: "late" })
+    yield* client.ended
+    see("not what comes after a producer closed itself", true)
+  }),
+  script("takes the largest message and no larger one", function*({ connect, see, topic }) {
+    const client = yield* connect
+    yield* client.producer(topic("a"))
+    see("largest", answer(yield* client.sent({ sequenceId: 0, payload: "x".repeat(5 * 1024 * 1024 - 100) })))
+    yield* client.subscribe(topic("a"), "s")
+    yield* client.flow(1)
+    see("comes back whole", (yield* messages(client, 1)).map((received) => text(received).length))
+    // The broker may hang up before it has read it all.
+    yield* Effect.ignore(client.send({ sequenceId: 1, payload: "x".repeat(5 * 1024 * 1024 + 20_000) }))
+    yield* client.ended
+    see("ended", true)
+  }),
   script("shakes hands first", function*({ open, see }) {
     const client = yield* open
     yield* client.write({ type: Commands.Type.LOOKUP, lookupTopic: { topic: "a", requestId: 0n } })
