@@ -40,7 +40,7 @@ export const encodeCommand = (command: Uint8Array): Uint8Array => {
 }
 
 /**
- * A payload command as one or two segments: when `memory` has room before `start` for everything that precedes the payload, the header is
+ * A payload command as one or two segments: when `memory` has room from `floor` to `start` for everything that precedes the payload, the header is
  * written there and one segment comes out, else header and payload come out apart. The bytes are the same.
  *
  * @category codecs
@@ -52,6 +52,7 @@ export const encodePayload = (
   memory: Uint8Array,
   start: number,
   end: number,
+  floor = 0,
   brokerEntry?: BrokerEntryMetadata
 ): Array<Uint8Array> => {
   let entry: Uint8Array | undefined
@@ -62,7 +63,7 @@ export const encodePayload = (
   }
   const entrySize = entry === undefined ? 0 : 6 + entry.length
   const headSize = 8 + command.length + entrySize + 6 + 4 + metadata.length
-  const inPlace = headSize <= start
+  const inPlace = headSize <= start - floor
   const head = inPlace ? memory : new Uint8Array(headSize)
   const from = inPlace ? start - headSize : 0
   let at = from

@@ -35,7 +35,7 @@ const sendFrame = (payload: Uint8Array, headroom: number, brokerEntry?: Metadata
   Metadata.write(metadata, { ...Metadata.empty(), producerName: "p", publishTime: 5 })
   const memory = new Uint8Array(headroom + payload.length)
   memory.set(payload, headroom)
-  return Frame.encodePayload(command.copy(), metadata.copy(), memory, headroom, memory.length, brokerEntry)
+  return Frame.encodePayload(command.copy(), metadata.copy(), memory, headroom, memory.length, 0, brokerEntry)
 }
 
 const decodeAll = (decoder: Frame.FrameDecoder) => {
