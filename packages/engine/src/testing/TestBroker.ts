@@ -14,7 +14,11 @@ import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as NetAddress from "effect/net/NetAddress"
 import * as SocketServer from "effect/socket/SocketServer"
+import { ServiceUrl } from "@perigee/proto"
 import { Frame } from "@perigee/proto/wire"
+import { Transport } from "../driver/Transport.ts"
+import { PulsarClient, type PulsarClientOptions } from "../PulsarClient.ts"
+import type { PulsarError } from "../PulsarError.ts"
 import { Cluster, type LookupAnswer } from "./core/Cluster.ts"
 import type { CursorState } from "./core/Cursor.ts"
 import { type Failure, isFailure } from "./core/Failure.ts"
@@ -184,6 +188,32 @@ export class TestBroker extends Context.Service<TestBroker, {
   static readonly make = (options: TestBrokerOptions = {}): Effect.Effect<TestBroker["Service"], never, Scope.Scope> => make(options)
   /** @since 0.1.0 */
   static readonly layer = (options: TestBrokerOptions = {}): Layer.Layer<TestBroker> => Layer.effect(TestBroker, make(options))
+
+  /**
+   * Dials the testing broker in place of a network.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerTransport: Layer.Layer<Transport, never, TestBroker> = Layer.effect(
+    Transport,
+    Effect.map(TestBroker, (broker) =>
+      Transport.of({ socket: ({ address }) => Effect.sync(() => broker.dial(ServiceUrl.formatAddress(address))) }))
+  )
+
+  /**
+   * A client of the testing broker, over memory links. `serviceUrl` is the cluster's unless given.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerClient = (
+    options: Partial<Omit<PulsarClientOptions, "tls">> = {}
+  ): Layer.Layer<PulsarClient, PulsarError, TestBroker> =>
+    Layer.unwrap(
+      Effect.map(TestBroker, ({ serviceUrls }) => {
+        const serviceUrl = `pulsar://${serviceUrls.map((url) => url.slice("pulsar://".length)).join(",")}`
+        return PulsarClient.layerTransport({ serviceUrl, ...options })
+      })
+    ).pipe(Layer.provide(TestBroker.layerTransport))
 }
 
 const defaultLimits = {
