@@ -158,7 +158,7 @@ const make = Effect.fn("PulsarClient.make")(function*(options: PulsarClientOptio
     },
     transport,
     now: () => Number(clock.currentTimeNanosUnsafe()) / 1e6,
-    wall: () => clock.currentTimeMillisUnsafe(),
+    wall: () => Math.floor(clock.currentTimeMillisUnsafe()),
     fork: (effect) => void run(effect),
     seed: () => seed++
   }

@@ -182,7 +182,7 @@ export class Attachment implements Resident {
         self.#last = error
         if (!isPassing(error) && error.reason._tag !== "Timeout") return self.#fail(error)
         if (self.attached > 0 && self.#what.staysOut(error)) return self.#fail(error)
-        yield* Effect.sleep(backoff.next())
+        yield* Effect.sleep(Math.ceil(backoff.next()))
       }
     })
   })

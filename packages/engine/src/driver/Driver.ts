@@ -116,7 +116,7 @@ export class Driver {
         this.#armed = this.connection.pollTimeout()
         if (this.#armed === Infinity) yield* this.#timer.await
         else {
-          yield* Effect.raceFirst(Effect.sleep(Math.max(0, this.#armed - this.now())), this.#timer.await)
+          yield* Effect.raceFirst(Effect.sleep(Math.max(0, Math.ceil(this.#armed - this.now()))), this.#timer.await)
           if (this.now() >= this.#armed) {
             this.connection.handleTimeout(this.now())
             this.notify()

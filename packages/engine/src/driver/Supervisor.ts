@@ -92,6 +92,8 @@ export class Supervisor {
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#closing = true
+      // Without a session there is nothing to wait for: the end of the client's scope ends the attempts.
+      if (!this.connection.isConnected) return Effect.sync(() => this.#end(closedError))
       this.connection.close()
       this.driver.notify()
       return this.#closed.await.pipe(Effect.timeoutOption(2000), Effect.asVoid)
@@ -213,11 +215,11 @@ export class Supervisor {
           yield* Effect.sleep(Math.max(0, cooldown - this.driver.now()))
           this.#antiThrash.clearCooldown()
         }
-        const delay = backoff.next()
+        const delay = Math.ceil(backoff.next())
         yield* Effect.logDebug("pulsar: connection lost", {
           address: ServiceUrl.formatAddress(this.address),
           why: error.message,
-          redialIn: Math.round(delay)
+          redialIn: delay
         })
         yield* Effect.sleep(delay)
       }

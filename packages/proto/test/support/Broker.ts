@@ -1,6 +1,7 @@
 /** The broker's side of one connection, by hand: reads what a connection transmits and answers with frames. */
 import { assert } from "@effect/vitest"
-import { Connection, type ConnectionEvent, type ConnectionOptions } from "../../src/Connection.ts"
+import { Connection, type ConnectionOptions } from "../../src/Connection.ts"
+import type { ConnectionEvent } from "../../src/connection/Events.ts"
 import { ConsumerSlot, type ConsumerSpec } from "../../src/connection/ConsumerSlot.ts"
 import { ProducerSlot, type ProducerSpec, type SendOutcome } from "../../src/connection/ProducerSlot.ts"
 import { ProtoWriter } from "../../src/internal/ProtoWriter.ts"
