@@ -40,17 +40,23 @@ const againstTestBroker = Effect.fn("againstTestBroker")(
   (effect, script) =>
     Effect.provide(
       effect,
-      TestBroker.layerClient(options).pipe(Layer.provideMerge(TestBroker.layer({ deduplication: script.deduplication })))
+      TestBroker.layerClient(options).pipe(
+        Layer.provideMerge(TestBroker.layer({ deduplication: script.deduplication }))
+      )
     )
 )
 
 describe.skipIf(skipReason() !== undefined)("a program sees the same", () => {
   layer(PulsarBroker.shared, { timeout: "5 minutes", excludeTestServices: true })((it) => {
-    it.effect.each(clientScripts.map((script) => ({ script, name: script.name })))("$name", ({ script }) =>
-      Effect.gen(function*() {
-        const ours = yield* againstTestBroker(script)
-        const theirs = yield* againstPulsar(script)
-        assert.deepStrictEqual(ours, theirs)
-      }), { timeout: 60_000 })
+    it.effect.each(clientScripts.map((script) => ({ script, name: script.name })))(
+      "$name",
+      ({ script }) =>
+        Effect.gen(function*() {
+          const ours = yield* againstTestBroker(script)
+          const theirs = yield* againstPulsar(script)
+          assert.deepStrictEqual(ours, theirs)
+        }),
+      { timeout: 60_000 }
+    )
   })
 })

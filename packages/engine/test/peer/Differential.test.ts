@@ -39,16 +39,33 @@ const againstPulsar = Effect.fn("againstPulsar")(function*(script: Script) {
   const broker = yield* PulsarBroker
   const { hostname, port } = new URL(broker.serviceUrl.replace("pulsar:", "http:"))
   const namespace = yield* broker.namespace({ deduplication: script.deduplication })
-  return yield* play(script, () => NodeSocket.makeNet({ host: hostname, port: Number(port) }), namespace, ofPulsar(broker))
+  return yield* play(
+    script,
+    () => NodeSocket.makeNet({ host: hostname, port: Number(port) }),
+    namespace,
+    ofPulsar(broker)
+  )
 })
 
 const againstTestBroker = Effect.fn("againstTestBroker")(function*(script: Script) {
   const broker = yield* TestBroker.make({ deduplication: script.deduplication })
-  const overMemory = yield* play(script, () => Effect.succeed(broker.dial(broker.serviceUrl)), "public/script", ofTestBroker(broker))
+  const overMemory = yield* play(
+    script,
+    () => Effect.succeed(broker.dial(broker.serviceUrl)),
+    "public/script",
+    ofTestBroker(broker)
+  )
   const second = yield* TestBroker.make({ deduplication: script.deduplication })
-  const url = yield* second.listen().pipe(Effect.provide(yield* Layer.build(NodeSocketServer.layer({ host: "127.0.0.1", port: 0 }))))
+  const url = yield* second.listen().pipe(
+    Effect.provide(yield* Layer.build(NodeSocketServer.layer({ host: "127.0.0.1", port: 0 })))
+  )
   const { hostname, port } = new URL(url.replace("pulsar:", "http:"))
-  const overTcp = yield* play(script, () => NodeSocket.makeNet({ host: hostname, port: Number(port) }), "public/script", ofTestBroker(second))
+  const overTcp = yield* play(
+    script,
+    () => NodeSocket.makeNet({ host: hostname, port: Number(port) }),
+    "public/script",
+    ofTestBroker(second)
+  )
   assert.deepStrictEqual(overTcp, overMemory, "memory and TCP")
   return overMemory
 }, Effect.scoped)
@@ -57,11 +74,14 @@ const scripts: ReadonlyArray<Script> = [...producing, ...consuming, ...managing]
 
 describe.skipIf(skipReason() !== undefined)("the testing broker does as Apache Pulsar", () => {
   layer(PulsarBroker.shared, { timeout: "5 minutes", excludeTestServices: true })((it) => {
-    it.effect.each(scripts.map((script) => ({ script, name: script.name })))("$name", ({ script }) =>
-      Effect.gen(function*() {
-        const ours = yield* againstTestBroker(script)
-        const theirs = yield* againstPulsar(script)
-        assert.deepStrictEqual(ours, theirs)
-      }))
+    it.effect.each(scripts.map((script) => ({ script, name: script.name })))(
+      "$name",
+      ({ script }) =>
+        Effect.gen(function*() {
+          const ours = yield* againstTestBroker(script)
+          const theirs = yield* againstPulsar(script)
+          assert.deepStrictEqual(ours, theirs)
+        })
+    )
   })
 })

@@ -5,7 +5,7 @@ import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { createHash } from "node:crypto"
 import { Consumer, type Message, MessageId, Producer, PulsarClient, PulsarSchema } from "../../src/index.ts"
-import { type JavaMessage, JavaPeer, type JavaOutgoing, pattern } from "../support/JavaPeer.ts"
+import { type JavaMessage, type JavaOutgoing, JavaPeer, pattern } from "../support/JavaPeer.ts"
 import { PulsarBroker, skipReason } from "../support/PulsarBroker.ts"
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
@@ -55,12 +55,21 @@ const ofOurs = (message: Message<Uint8Array>): View => ({
 const outgoing: ReadonlyArray<JavaOutgoing & { readonly payload: string }> = [
   { payload: "" },
   { payload: "00ff7f80" },
-  { payload: Buffer.from("Grüße, 世界 😀").toString("hex"), key: "clé 😀", properties: { "naïve": "ünïcode", empty: "" } },
+  {
+    payload: Buffer.from("Grüße, 世界 😀").toString("hex"),
+    key: "clé 😀",
+    properties: { "naïve": "ünïcode", empty: "" }
+  },
   { payload: hex(pattern(3000))!, keyBytes: "00ff10", eventTime: 1_700_000_000_123 },
   { payload: "61".repeat(500), key: "k", orderingKey: "ff0001", properties: { b: "2", a: "1" }, eventTime: 1 }
 ]
 
-const expected = (message: JavaOutgoing & { readonly payload: string }, place: string, sequence: number, producer: string): View => ({
+const expected = (
+  message: JavaOutgoing & { readonly payload: string },
+  place: string,
+  sequence: number,
+  producer: string
+): View => ({
   place,
   sha256: sha256(fromHex(message.payload)),
   size: message.payload.length / 2,
@@ -109,7 +118,13 @@ describe.skipIf(skipReason() !== undefined)("with the Java client", () => {
       ({ batching, compression }) =>
         Effect.gen(function*() {
           const { java, topic, url } = yield* fresh
-          const { ids, producer } = yield* java.produce({ url, topic, compression: compression.toUpperCase(), batching, batch: 3 }, outgoing)
+          const { ids, producer } = yield* java.produce({
+            url,
+            topic,
+            compression: compression.toUpperCase(),
+            batching,
+            batch: 3
+          }, outgoing)
           const consumer = yield* Consumer.make({ topic, ...earliest })
           const messages = yield* receive(consumer, outgoing.length)
           assert.deepStrictEqual(
@@ -143,7 +158,9 @@ describe.skipIf(skipReason() !== undefined)("with the Java client", () => {
         const { java, topic, url } = yield* fresh
         const size = 12_000_000
         const bytes = pattern(size)
-        yield* java.produce({ url, topic, chunking: true, compression: "NONE" }, [{ repeat: size, key: "k" }, { payload: "01" }])
+        yield* java.produce({ url, topic, chunking: true, compression: "NONE" }, [{ repeat: size, key: "k" }, {
+          payload: "01"
+        }])
         const consumer = yield* Consumer.make({ topic, ...earliest })
         const [large, small] = yield* receive(consumer, 2)
         assert.deepStrictEqual([large!.value.length, sha256(large!.value), large!.key], [size, sha256(bytes), "k"])
@@ -166,15 +183,23 @@ describe.skipIf(skipReason() !== undefined)("with the Java client", () => {
     it.effect("small chunks of its own choice", () =>
       Effect.gen(function*() {
         const { java, topic, url } = yield* fresh
-        yield* java.produce({ url, topic, chunking: true, chunkSize: 700, compression: "ZSTD" }, [{ payload: hex(pattern(3000))! }, { repeat: 90_000 }])
+        yield* java.produce({ url, topic, chunking: true, chunkSize: 700, compression: "ZSTD" }, [{
+          payload: hex(pattern(3000))!
+        }, { repeat: 90_000 }])
         const consumer = yield* Consumer.make({ topic, ...earliest })
         const messages = yield* receive(consumer, 2)
-        assert.deepStrictEqual(messages.map(({ value }) => sha256(value)), [sha256(pattern(3000)), sha256(pattern(90_000))])
+        assert.deepStrictEqual(messages.map(({ value }) => sha256(value)), [
+          sha256(pattern(3000)),
+          sha256(pattern(90_000))
+        ])
       }).pipe(Effect.scoped))
     it.effect("batches by key", () =>
       Effect.gen(function*() {
         const { java, topic, url } = yield* fresh
-        const messages = Array.from({ length: 12 }, (_, at) => ({ payload: hex(Uint8Array.of(at))!, key: `k${at % 3}` }))
+        const messages = Array.from(
+          { length: 12 },
+          (_, at) => ({ payload: hex(Uint8Array.of(at))!, key: `k${at % 3}` })
+        )
         yield* java.produce({ url, topic, batching: true, keyBased: true }, messages)
         const consumer = yield* Consumer.make({ topic, ...earliest, type: "keyShared" })
         const received = yield* receive(consumer, 12)
@@ -192,7 +217,10 @@ describe.skipIf(skipReason() !== undefined)("with the Java client", () => {
         yield* java.produce({ url, topic, batching: true }, [{ key: "gone" }, { key: "kept", payload: "01" }])
         const consumer = yield* Consumer.make({ topic, ...earliest })
         const messages = yield* receive(consumer, 4)
-        assert.deepStrictEqual(messages.map(({ isNull, key }) => [key, isNull]), [["gone", true], ["kept", false], ["gone", true], ["kept", false]])
+        assert.deepStrictEqual(messages.map(({ isNull, key }) => [key, isNull]), [["gone", true], ["kept", false], [
+          "gone",
+          true
+        ], ["kept", false]])
         for (const message of messages) yield* message.ackConfirmed
         yield* consumer.close
         const producer = yield* Producer.make({ topic })
@@ -268,23 +296,33 @@ describe.skipIf(skipReason() !== undefined)("schemas with the Java client", () =
       { name: "float", schema: PulsarSchema.float, value: 1.5, java: 1.5 },
       { name: "double", schema: PulsarSchema.double, value: 0.1, java: 0.1 },
       { name: "timestamp", schema: PulsarSchema.timestamp, value: new Date(1_700_000_000_123), java: 1_700_000_000_123 }
-    ] as ReadonlyArray<{ readonly name: string; readonly schema: PulsarSchema.PulsarSchema<unknown>; readonly value: unknown; readonly java: unknown }>
-    it.effect.each(primitives)("$name, both ways on one topic", ({ java: value, name, schema, value: ours }) =>
-      Effect.gen(function*() {
-        const { java, topic, url } = yield* fresh
-        yield* java.produce({ url, topic, schema: name }, [{ value }])
-        const consumer = yield* Consumer.make({ topic, ...earliest, schema })
-        const [message] = yield* receive(consumer, 1)
-        assert.deepStrictEqual(message!.value, ours)
-        assert.strictEqual(hex(message!.schemaVersion), "0000000000000000")
-        yield* message!.ackConfirmed
-        yield* consumer.close
-        const producer = yield* Producer.make({ topic, schema })
-        yield* producer.send(ours)
-        const [received] = yield* java.consume({ url, topic, subscription: "s", schema: name, count: 1 })
-        assert.deepStrictEqual(received!.value, value)
-        assert.strictEqual(received!.schemaVersion, "0000000000000000")
-      }).pipe(Effect.scoped))
+    ] as ReadonlyArray<
+      {
+        readonly name: string
+        readonly schema: PulsarSchema.PulsarSchema<unknown>
+        readonly value: unknown
+        readonly java: unknown
+      }
+    >
+    it.effect.each(primitives)(
+      "$name, both ways on one topic",
+      ({ java: value, name, schema, value: ours }) =>
+        Effect.gen(function*() {
+          const { java, topic, url } = yield* fresh
+          yield* java.produce({ url, topic, schema: name }, [{ value }])
+          const consumer = yield* Consumer.make({ topic, ...earliest, schema })
+          const [message] = yield* receive(consumer, 1)
+          assert.deepStrictEqual(message!.value, ours)
+          assert.strictEqual(hex(message!.schemaVersion), "0000000000000000")
+          yield* message!.ackConfirmed
+          yield* consumer.close
+          const producer = yield* Producer.make({ topic, schema })
+          yield* producer.send(ours)
+          const [received] = yield* java.consume({ url, topic, subscription: "s", schema: name, count: 1 })
+          assert.deepStrictEqual(received!.value, value)
+          assert.strictEqual(received!.schemaVersion, "0000000000000000")
+        }).pipe(Effect.scoped)
+    )
     it.effect("JSON records: its definition is ours, and a definition that does not fit is refused", () =>
       Effect.gen(function*() {
         const { broker, java, topic, url } = yield* fresh

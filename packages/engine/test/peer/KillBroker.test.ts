@@ -21,7 +21,10 @@ const payload = (value: number): Uint8Array => {
 
 const Peer = PulsarBroker.layer()
 const Client = Layer.unwrap(
-  Effect.map(PulsarBroker, ({ serviceUrl }) => PulsarClient.layer({ serviceUrl, backoff: { initial: "50 millis", max: "500 millis" } }))
+  Effect.map(
+    PulsarBroker,
+    ({ serviceUrl }) => PulsarClient.layer({ serviceUrl, backoff: { initial: "50 millis", max: "500 millis" } })
+  )
 ).pipe(Layer.provideMerge(Peer))
 
 const median = (values: ReadonlyArray<number>): number => values.toSorted((a, b) => a - b)[values.length >>> 1] ?? 0
@@ -118,7 +121,9 @@ describe.skipIf(skipReason() !== undefined)("a broker that is killed", () => {
           yield* Effect.sync(() =>
             process.stderr.write(
               `${KILLS} kills: ${sent} messages acknowledged and stored once, ${repeats} redelivered to the live consumer; `
-                + `work resumed ${median(recovery).toFixed(0)} ms (median), ${Math.max(...recovery).toFixed(0)} ms (most) after the broker served\n`
+                + `work resumed ${median(recovery).toFixed(0)} ms (median), ${
+                  Math.max(...recovery).toFixed(0)
+                } ms (most) after the broker served\n`
             )
           )
         }).pipe(Effect.scoped),

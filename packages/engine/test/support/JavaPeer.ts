@@ -62,11 +62,15 @@ export interface JavaMessage {
 export type JavaOptions = Readonly<Record<string, string | number | boolean | undefined>>
 
 /** The bytes that `Produce` sends for `repeat`. */
-export const pattern = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => (i * 31 + (i >>> 8)) & 0xff)
+export const pattern = (length: number): Uint8Array =>
+  Uint8Array.from({ length }, (_, i) => (i * 31 + (i >>> 8)) & 0xff)
 
 export class JavaPeer extends Context.Service<JavaPeer, {
   /** Options are the arguments of `Produce.java` without dashes; `url` and `topic` are required. */
-  readonly produce: (options: JavaOptions, messages: ReadonlyArray<JavaOutgoing>) => Effect.Effect<JavaProduced, PeerError>
+  readonly produce: (
+    options: JavaOptions,
+    messages: ReadonlyArray<JavaOutgoing>
+  ) => Effect.Effect<JavaProduced, PeerError>
   /** Options are the arguments of `Consume.java`; `url`, `topic` and `subscription` are required. */
   readonly consume: (options: JavaOptions) => Effect.Effect<ReadonlyArray<JavaMessage>, PeerError>
 }>()("@perigee/engine/test/JavaPeer") {
@@ -79,9 +83,14 @@ export class JavaPeer extends Context.Service<JavaPeer, {
         produce: Effect.fn("JavaPeer.produce")(function*(options, messages) {
           const lines = yield* run("produce", options, messages.map((message) => JSON.stringify(message)).join("\n"))
           const end = lines.at(-1) as { readonly producer: string; readonly lastSequenceId: string }
-          return { ids: lines.slice(0, -1) as JavaProduced["ids"], producer: end.producer, lastSequenceId: end.lastSequenceId }
+          return {
+            ids: lines.slice(0, -1) as JavaProduced["ids"],
+            producer: end.producer,
+            lastSequenceId: end.lastSequenceId
+          }
         }),
-        consume: (options) => Effect.map(run("consume", options, ""), (lines) => lines.slice(1) as ReadonlyArray<JavaMessage>)
+        consume: (options) =>
+          Effect.map(run("consume", options, ""), (lines) => lines.slice(1) as ReadonlyArray<JavaMessage>)
       })
     })
   )
@@ -147,7 +156,9 @@ const process = Effect.fnUntraced(function*(classPath: string) {
       if (child.exitCode !== null) return resume(new PeerError({ message: `the Java peer has ended: ${diagnostics}` }))
       const id = ids++
       requests.set(id, { lines: [], resume })
-      const args = Object.entries(options).flatMap(([name, value]) => value === undefined ? [] : [`--${name}`, String(value)])
+      const args = Object.entries(options).flatMap(([name, value]) =>
+        value === undefined ? [] : [`--${name}`, String(value)]
+      )
       child.stdin.write(`${JSON.stringify({ id, program, args, input })}\n`)
       return Effect.sync(() => {
         requests.delete(id)

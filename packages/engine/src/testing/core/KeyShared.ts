@@ -35,7 +35,9 @@ export class KeyShared implements Dispatcher {
       return fail("ConsumerAssignError", "Subscription is of a different key-shared mode")
     }
     const taken = consumers.flatMap(({ ranges }) => ranges ?? [])
-    const conflict = consumer.ranges?.find((range) => taken.some((other) => range.start <= other.end && other.start <= range.end))
+    const conflict = consumer.ranges?.find((range) =>
+      taken.some((other) => range.start <= other.end && other.start <= range.end)
+    )
     if (conflict !== undefined) {
       return fail("ConsumerAssignError", `Range conflict with another consumer: [${conflict.start}, ${conflict.end}]`)
     }
@@ -45,7 +47,7 @@ export class KeyShared implements Dispatcher {
   }
 
   removed(consumer: Consumer): void {
-    for (const index of [...consumer.pending.keys()]) this.#release(consumer, index, false)
+    for (const index of consumer.pending.keys()) this.#release(consumer, index, false)
     this.#place()
     if (this.#subscription.consumers.length === 0) this.rewind()
   }
@@ -74,7 +76,10 @@ export class KeyShared implements Dispatcher {
       if (entry === undefined || subscription.cursor.isAcked(index)) subscription.replay.delete(index)
       else if (this.#offer(entry)) subscription.replay.delete(index)
     }
-    while (subscription.replay.size < LOOK_AHEAD && subscription.consumers.some((consumer) => isReady(subscription, consumer))) {
+    while (
+      subscription.replay.size < LOOK_AHEAD &&
+      subscription.consumers.some((consumer) => isReady(subscription, consumer))
+    ) {
       const entry = subscription.read(now)
       if (entry === undefined) return
       if (!this.#offer(entry)) subscription.replay.add(entry.index)
@@ -106,7 +111,10 @@ export class KeyShared implements Dispatcher {
 
   #place(): void {
     this.#ring = this.#subscription.consumers.flatMap((consumer) =>
-      Array.from({ length: RING_POINTS }, (_, point) => ({ slot: murmur(`${consumer.name}${point}`) % KEY_RANGE, consumer }))
+      Array.from(
+        { length: RING_POINTS },
+        (_, point) => ({ slot: murmur(`${consumer.name}${point}`) % KEY_RANGE, consumer })
+      )
     ).sort((a, b) => a.slot - b.slot)
   }
 

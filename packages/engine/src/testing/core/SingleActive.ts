@@ -81,7 +81,9 @@ export class SingleActive implements Dispatcher {
     if (chosen === undefined || this.#exclusive) return
     if (chosen !== previous) {
       if (previous !== undefined) this.rewind()
-      for (const consumer of this.#subscription.consumers) consumer.outlet.activeChange(consumer.id, consumer === chosen)
+      for (const consumer of this.#subscription.consumers) {
+        consumer.outlet.activeChange(consumer.id, consumer === chosen)
+      }
     } else if (joined !== undefined) {
       joined.outlet.activeChange(joined.id, false)
     }

@@ -3,7 +3,7 @@
  */
 import { Consumer, type ConsumerOptions } from "./Consumer.ts"
 import { type AckSet, Cursor, type CursorState } from "./Cursor.ts"
-import { type Failure, fail } from "./Failure.ts"
+import { fail, type Failure } from "./Failure.ts"
 import { IndexSet } from "./IndexSet.ts"
 import { KeyShared } from "./KeyShared.ts"
 import type { Entry, Log } from "./Log.ts"
@@ -199,13 +199,13 @@ export class Subscription {
     this.cursor.ackBelow(partial ? index : index + 1)
     if (partial) this.acknowledge(index, remaining)
     for (const consumer of this.consumers) {
-      for (const pending of [...consumer.pending.keys()]) {
+      for (const pending of consumer.pending.keys()) {
         if (this.cursor.isAcked(pending)) consumer.settle(pending)
       }
     }
     this.replay.deleteBelow(this.cursor.head)
-    for (const at of [...this.delayed.keys()]) if (this.cursor.isAcked(at)) this.delayed.delete(at)
-    for (const at of [...this.redeliveries.keys()]) if (this.cursor.isAcked(at)) this.redeliveries.delete(at)
+    for (const at of this.delayed.keys()) if (this.cursor.isAcked(at)) this.delayed.delete(at)
+    for (const at of this.redeliveries.keys()) if (this.cursor.isAcked(at)) this.redeliveries.delete(at)
     this.next = Math.max(this.next, this.cursor.head)
   }
 

@@ -2,7 +2,18 @@
  * Scripts of the client: what a user of it sees must not depend on which broker is behind.
  */
 import { Effect, Fiber, Schema, type Scope } from "effect"
-import { Consumer, type Message, MessageId, Producer, PulsarClient, type PulsarError, PulsarSchema, Reader, type SendError, TableView } from "../../../src/index.ts"
+import {
+  Consumer,
+  type Message,
+  type MessageId,
+  Producer,
+  PulsarClient,
+  type PulsarError,
+  PulsarSchema,
+  Reader,
+  type SendError,
+  TableView
+} from "../../../src/index.ts"
 import { bytes, text } from "../../support/client.ts"
 import type { Operator } from "./Script.ts"
 
@@ -69,7 +80,9 @@ const earliest = { subscription: "s", initialPosition: "earliest" } as const
 /** Error without the broker's words. */
 const why = (error: PulsarError | SendError) => {
   const { reason } = error
-  return reason._tag === "Refused" ? { _tag: reason._tag, name: reason.name, retryable: reason.retryable } : { _tag: reason._tag }
+  return reason._tag === "Refused"
+    ? { _tag: reason._tag, name: reason.name, retryable: reason.retryable }
+    : { _tag: reason._tag }
 }
 
 export const clientScripts: ReadonlyArray<ClientScript> = [
@@ -138,10 +151,29 @@ export const clientScripts: ReadonlyArray<ClientScript> = [
   }),
   script("the four kinds of subscription", function*({ see, topic }) {
     const producer = yield* Producer.make({ topic: topic("a"), batching: false })
-    const one = yield* Consumer.make({ topic: topic("a"), ...earliest, subscription: "shared", type: "shared", receiverQueue: 2 })
-    const two = yield* Consumer.make({ topic: topic("a"), ...earliest, subscription: "shared", type: "shared", receiverQueue: 2 })
+    const one = yield* Consumer.make({
+      topic: topic("a"),
+      ...earliest,
+      subscription: "shared",
+      type: "shared",
+      receiverQueue: 2
+    })
+    const two = yield* Consumer.make({
+      topic: topic("a"),
+      ...earliest,
+      subscription: "shared",
+      type: "shared",
+      receiverQueue: 2
+    })
     const standby: Array<string> = []
-    const first = yield* Consumer.make({ topic: topic("a"), ...earliest, subscription: "failover", type: "failover", name: "a", priorityLevel: 0 })
+    const first = yield* Consumer.make({
+      topic: topic("a"),
+      ...earliest,
+      subscription: "failover",
+      type: "failover",
+      name: "a",
+      priorityLevel: 0
+    })
     const second = yield* Consumer.make({
       topic: topic("a"),
       ...earliest,
@@ -233,7 +265,9 @@ export const clientScripts: ReadonlyArray<ClientScript> = [
     const owner = yield* Producer.make({ topic: topic("a"), accessMode: "exclusive" })
     see("exclusive", why(yield* Effect.flip(Producer.make({ topic: topic("a"), accessMode: "exclusive" }))))
     see("shared", why(yield* Effect.flip(Producer.make({ topic: topic("a") }))))
-    const waiting = yield* Effect.forkScoped(Producer.make({ topic: topic("a"), accessMode: "waitForExclusive" }), { startImmediately: true })
+    const waiting = yield* Effect.forkScoped(Producer.make({ topic: topic("a"), accessMode: "waitForExclusive" }), {
+      startImmediately: true
+    })
     yield* Effect.sleep(200)
     see("still waiting", waiting.pollUnsafe() === undefined)
     yield* owner.close
@@ -241,11 +275,16 @@ export const clientScripts: ReadonlyArray<ClientScript> = [
     yield* heir.send(bytes("x"))
     yield* Consumer.make({ topic: topic("a"), ...earliest })
     see("second exclusive consumer", why(yield* Effect.flip(Consumer.make({ topic: topic("a"), ...earliest }))))
-    see("missing topic", why(yield* Effect.flip(Consumer.make({ topic: topic("missing"), ...earliest, createTopic: false }))))
+    see(
+      "missing topic",
+      why(yield* Effect.flip(Consumer.make({ topic: topic("missing"), ...earliest, createTopic: false })))
+    )
   }),
   script("a schema that does not fit", function*({ see, topic }) {
     const json = (type: string) =>
-      PulsarSchema.json(Schema.Struct({ id: Schema.Unknown }), { avro: { type: "record", name: "R", fields: [{ name: "id", type }] } })
+      PulsarSchema.json(Schema.Struct({ id: Schema.Unknown }), {
+        avro: { type: "record", name: "R", fields: [{ name: "id", type }] }
+      })
     const producer = yield* Producer.make({ topic: topic("a"), schema: json("string") })
     yield* producer.send({ id: "x" })
     see("refused", why(yield* Effect.flip(Producer.make({ topic: topic("a"), schema: json("int") }))))
@@ -270,7 +309,12 @@ export const clientScripts: ReadonlyArray<ClientScript> = [
     const large = new Uint8Array(11_000_000).map((_, at) => at)
     const receipt = yield* producer.send(large)
     const [message] = yield* receive(consumer, 1)
-    see("whole", [message!.value.length, Buffer.compare(message!.value, large) === 0, place(receipt.id), place(message!.id)])
+    see("whole", [
+      message!.value.length,
+      Buffer.compare(message!.value, large) === 0,
+      place(receipt.id),
+      place(message!.id)
+    ])
     yield* message!.ackConfirmed
     yield* consumer.close
     const again = yield* Consumer.make({ topic: topic("a"), ...earliest })
@@ -297,7 +341,11 @@ export const clientScripts: ReadonlyArray<ClientScript> = [
     const producer = yield* Producer.make({ topic: topic("a"), batching: false, sendTimeout: "2 seconds" })
     yield* producer.send(bytes("last"))
     const events: Array<string> = []
-    const consumer = yield* Consumer.make({ topic: topic("a"), ...earliest, onEvent: ({ event }) => events.push(event._tag) })
+    const consumer = yield* Consumer.make({
+      topic: topic("a"),
+      ...earliest,
+      onEvent: ({ event }) => events.push(event._tag)
+    })
     const [message] = yield* receive(consumer, 1)
     yield* operator.terminate(topic("a"))
     yield* message!.ackConfirmed

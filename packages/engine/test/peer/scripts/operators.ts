@@ -10,7 +10,8 @@ const path = (topic: string) => topic.replace("://", "/")
 const refused = (cause: unknown) => new OperatorError({ message: String(cause), cause })
 
 export const ofPulsar = (broker: PulsarBroker["Service"]): Operator => {
-  const call = (method: string, to: string, body?: unknown) => Effect.asVoid(Effect.mapError(broker.admin(method, to, body), refused))
+  const call = (method: string, to: string, body?: unknown) =>
+    Effect.asVoid(Effect.mapError(broker.admin(method, to, body), refused))
   const partitioned = new Set<string>()
   return {
     setPartitions: (topic, count) => {

@@ -2,7 +2,7 @@
  * PRODUCER, SEND and CLOSE_PRODUCER.
  */
 import { Api, Commands, Frame, Metadata } from "@perigee/proto/wire"
-import { type Failure, fail, isFailure } from "../Failure.ts"
+import { fail, type Failure, isFailure } from "../Failure.ts"
 import { versionBytes } from "../SchemaRegistry.ts"
 import type { Session } from "../Session.ts"
 import type { AccessMode, Producer, Topic } from "../Topic.ts"
