@@ -26,7 +26,7 @@ import { ConsumerPart } from "./internal/ConsumerPart.ts"
 import { Message } from "./Message.ts"
 import * as Producer from "./Producer.ts"
 import { type Internals, PulsarClient } from "./PulsarClient.ts"
-import { closed, invalid, PulsarError, SendError } from "./PulsarError.ts"
+import { closed, invalid, PulsarError, type SendError } from "./PulsarError.ts"
 import * as PulsarSchema from "./PulsarSchema.ts"
 
 /** @category models @since 0.1.0 */

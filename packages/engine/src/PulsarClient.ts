@@ -20,7 +20,7 @@ import * as NodeTransport from "./driver/NodeTransport.ts"
 import { Pool } from "./driver/Pool.ts"
 import { Transport } from "./driver/Transport.ts"
 import { MemoryBudget } from "./internal/MemoryBudget.ts"
-import { invalid, PulsarError } from "./PulsarError.ts"
+import { invalid, type PulsarError } from "./PulsarError.ts"
 
 /** @category models @since 0.1.0 */
 export interface PulsarClientOptions {

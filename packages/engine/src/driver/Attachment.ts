@@ -161,29 +161,28 @@ export class Attachment implements Resident {
   )
 
   /** Attaches, and attaches again, until stopped. */
-  readonly run: Effect.Effect<void> = Effect.suspend(() => {
-    const { settings } = this.#core
-    const self = this
-    return Effect.gen(function*() {
-      const backoff = new Backoff.Backoff({ ...settings.backoff, seed: self.#core.seed() })
-      while (!self.#stopped) {
-        self.#lost.closeUnsafe()
-        const result = yield* Effect.result(self.#attach)
-        if (self.#stopped) return
+  readonly run: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.gen({ self: this }, function*() {
+      const { backoff: settings } = this.#core.settings
+      const backoff = new Backoff.Backoff({ ...settings, seed: this.#core.seed() })
+      while (!this.#stopped) {
+        this.#lost.closeUnsafe()
+        const result = yield* Effect.result(this.#attach)
+        if (this.#stopped) return
         if (result._tag === "Success") {
-          self.attached++
-          self.#isAttached = true
+          this.attached++
+          this.#isAttached = true
           backoff.reset()
-          Deferred.doneUnsafe(self.#first, Effect.void)
-          yield* self.#lost.await
+          Deferred.doneUnsafe(this.#first, Effect.void)
+          yield* this.#lost.await
           continue
         }
         const error = result.failure
-        self.#last = error
-        if (!isPassing(error) && error.reason._tag !== "Timeout") return self.#fail(error)
-        if (self.attached > 0 && self.#what.staysOut(error)) return self.#fail(error)
+        this.#last = error
+        if (!isPassing(error) && error.reason._tag !== "Timeout") return this.#fail(error)
+        if (this.attached > 0 && this.#what.staysOut(error)) return this.#fail(error)
         yield* Effect.sleep(Math.ceil(backoff.next()))
       }
     })
-  })
+  )
 }

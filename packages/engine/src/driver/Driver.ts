@@ -6,7 +6,7 @@ import * as Latch from "effect/Latch"
 import * as Socket from "effect/socket/Socket"
 import { type Connection, type ConnectionEvent, truncate } from "@perigee/proto"
 import type * as Scope from "effect/Scope"
-import { PulsarError } from "../PulsarError.ts"
+import type { PulsarError } from "../PulsarError.ts"
 
 /** Bytes of one write: what is written at once delays what is read by so much. */
 const WRITE_TURN = 256 * 1024

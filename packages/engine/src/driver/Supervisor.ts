@@ -249,7 +249,7 @@ export class Supervisor {
     Deferred.doneUnsafe(waiting, Effect.fail(error))
     this.driver.notify()
     this.driver.rearm()
-    for (const resident of [...this.#residents.values()]) resident.onLost()
+    for (const resident of this.#residents.values()) resident.onLost()
     return error
   }
 
@@ -265,7 +265,7 @@ export class Supervisor {
     this.driver.notify()
     Deferred.doneUnsafe(this.#readiness, Effect.fail(error))
     this.#closed.openUnsafe()
-    for (const resident of [...this.#residents.values()]) resident.onLost()
+    for (const resident of this.#residents.values()) resident.onLost()
   }
 }
 

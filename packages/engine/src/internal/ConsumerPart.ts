@@ -73,8 +73,10 @@ export class ConsumerPart {
   acked(): void {
     const { supervisor } = this.attachment
     if (supervisor === undefined) return
-    if (this.slot.acks.isFull || this.slot.spec.ackGroupTime === 0) supervisor.driver.notifyTimers()
-    else supervisor.driver.rearm()
+    const { acks, spec } = this.slot
+    if (acks.isFull || (spec.ackGroupTime === 0 && acks.pending > 0)) supervisor.driver.notifyTimers()
+    // Only the first of a group sets a time.
+    else if (acks.pending === 1) supervisor.driver.rearm()
   }
 
   /** Asks for a message again, after the delay or the one given (milliseconds). */

@@ -12,7 +12,7 @@ import {
 import { Frame } from "@perigee/proto/wire"
 import { Attachment } from "../driver/Attachment.ts"
 import type { Internals } from "../PulsarClient.ts"
-import { PulsarError } from "../PulsarError.ts"
+import type { PulsarError } from "../PulsarError.ts"
 
 export class ProducerPart {
   readonly slot: ProducerSlot

@@ -26,7 +26,12 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         const producer = yield* Producer.make({ topic })
         const receipt = yield* producer.send(bytes("hello"), { key: "k", properties: { a: "b" }, eventTime: 5 })
         const message = yield* consumer.receive
-        assert.deepStrictEqual([text(message.value), message.key, message.properties, message.eventTime], ["hello", "k", { a: "b" }, 5])
+        assert.deepStrictEqual([text(message.value), message.key, message.properties, message.eventTime], [
+          "hello",
+          "k",
+          { a: "b" },
+          5
+        ])
         assert.strictEqual(message.id.entry, receipt.id.entry)
         yield* message.ackConfirmed
         yield* consumer.close
@@ -39,7 +44,10 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
       Effect.gen(function*() {
         for (const compression of ["none", "lz4", "zlib", "zstd", "snappy"] as const) {
           const topic = yield* fresh(compression)
-          const values = Array.from({ length: 3000 }, (_, index) => ({ value: bytes(`message number ${index}`), key: `k${index % 7}` }))
+          const values = Array.from(
+            { length: 3000 },
+            (_, index) => ({ value: bytes(`message number ${index}`), key: `k${index % 7}` })
+          )
           const batched = yield* Producer.make({ topic, compression })
           yield* batched.sendAll(values.slice(0, 2900))
           yield* batched.close
@@ -105,9 +113,24 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
               { payload: "", orderingKey: "0102" },
               { repeat: size, keyBytes: "ff00" }
             ])
-            const consumer = yield* Consumer.make({ topic, subscription: "s", initialPosition: "earliest" })
-            const seen = yield* consumer.stream.pipe(Stream.take(3), Stream.tap((message) => message.ack), Stream.runCollect)
-            assert.deepStrictEqual(seen.map(({ value }) => digest(value)), [Uint8Array.of(0, 255), new Uint8Array(0), pattern(size)].map(digest), compression)
+            const consumer = yield* Consumer.make({
+              topic,
+              subscription: "s",
+              initialPosition: "earliest",
+              onEvent: ({ event }) => {
+                if (event._tag === "MessageDropped") process.stderr.write(`${topic}: ${event.why}\n`)
+              }
+            })
+            const seen = yield* consumer.stream.pipe(
+              Stream.take(3),
+              Stream.tap((message) => message.ack),
+              Stream.runCollect
+            )
+            assert.deepStrictEqual(
+              seen.map(({ value }) => digest(value)),
+              [Uint8Array.of(0, 255), new Uint8Array(0), pattern(size)].map(digest),
+              compression
+            )
             assert.deepStrictEqual([seen[0]!.key, seen[0]!.properties, seen[0]!.eventTime], ["k", { a: "1" }, 17])
             assert.deepStrictEqual([...seen[1]!.orderingKey!], [1, 2])
             assert.deepStrictEqual([...seen[2]!.keyBytes!], [255, 0])
@@ -133,7 +156,11 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         yield* java.produce({ url: broker.serviceUrl, topic }, keys.map((key) => ({ key, payload: "00" })))
         const consumer = yield* Consumer.make({ topic, subscription: "s", initialPosition: "earliest" })
         assert.strictEqual((yield* consumer.topics).length, 4)
-        const seen = yield* consumer.stream.pipe(Stream.take(80), Stream.tap((message) => message.ack), Stream.runCollect)
+        const seen = yield* consumer.stream.pipe(
+          Stream.take(80),
+          Stream.tap((message) => message.ack),
+          Stream.runCollect
+        )
         const places = new Map<string, Set<string>>()
         for (const { key, topic } of seen) places.set(key!, (places.get(key!) ?? new Set()).add(topic))
         assert.isTrue([...places.values()].every((topics) => topics.size === 1))
@@ -147,7 +174,9 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
           const one = yield* Consumer.make({ topic, subscription: "s", type, receiverQueue: 10 })
           const two = yield* Consumer.make({ topic, subscription: "s", type, receiverQueue: 10 })
           const producer = yield* Producer.make({ topic, batching: false })
-          yield* producer.sendAll(Array.from({ length: 60 }, (_, index) => ({ value: bytes(`${index}`), key: `k${index % 10}` })))
+          yield* producer.sendAll(
+            Array.from({ length: 60 }, (_, index) => ({ value: bytes(`${index}`), key: `k${index % 10}` }))
+          )
           const collect = (consumer: Consumer.Consumer<Uint8Array>) =>
             Effect.gen(function*() {
               const keys: Array<string> = []
@@ -171,7 +200,11 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         yield* Consumer.make({ topic, subscription: "s" })
         const second = yield* Effect.flip(
           Consumer.make({ topic, subscription: "s" }).pipe(
-            Effect.provide(Layer.fresh(PulsarClient.layer({ serviceUrl: (yield* PulsarBroker).serviceUrl, operationTimeout: "2 seconds" })))
+            Effect.provide(
+              Layer.fresh(
+                PulsarClient.layer({ serviceUrl: (yield* PulsarBroker).serviceUrl, operationTimeout: "2 seconds" })
+              )
+            )
           )
         )
         assert.include(second.message, "ConsumerBusy")
@@ -181,7 +214,11 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
       Effect.gen(function*() {
         const topic = yield* fresh("again")
         const consumer = yield* Consumer.make({
-          topic, subscription: "s", type: "shared", nackDelay: "50 millis", ackTimeout: "1 second",
+          topic,
+          subscription: "s",
+          type: "shared",
+          nackDelay: "50 millis",
+          ackTimeout: "1 second",
           deadLetter: { maxRedeliveries: 2, retry: true }
         })
         const dead = yield* Consumer.make({ topic: `${topic}-s-DLQ`, subscription: "d", initialPosition: "earliest" })
@@ -216,7 +253,8 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         const receipts = []
         for (let index = 0; index < 5; index++) receipts.push(yield* producer.send(bytes(`${index}`)))
         const consumer = yield* Consumer.make({ topic, subscription: "s", initialPosition: "earliest" })
-        const drain = Effect.map(consumer.receiveWithin("500 millis"), (messages) => messages.map(({ value }) => text(value)))
+        const drain = Effect.map(consumer.receiveWithin("500 millis"), (messages) =>
+          messages.map(({ value }) => text(value)))
         const all = yield* consumer.stream.pipe(Stream.take(5), Stream.runCollect)
         yield* consumer.seek("earliest")
         assert.strictEqual(text((yield* consumer.receive).value), "0")
@@ -237,7 +275,9 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
       Effect.gen(function*() {
         const topic = yield* fresh("read")
         const producer = yield* Producer.make({ topic, schema: PulsarSchema.string })
-        yield* producer.sendAll(Array.from({ length: 30 }, (_, index) => ({ value: `v${index}`, key: `k${index % 3}` })))
+        yield* producer.sendAll(
+          Array.from({ length: 30 }, (_, index) => ({ value: `v${index}`, key: `k${index % 3}` }))
+        )
         const reader = yield* Reader.make({ topic, schema: PulsarSchema.string })
         const values = yield* reader.untilNow.pipe(Stream.map(({ value }) => value), Stream.runCollect)
         assert.strictEqual(values.length, 30)
@@ -248,7 +288,10 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         const table = yield* TableView.make({ topic, schema: PulsarSchema.string })
         assert.deepStrictEqual([...(yield* table.entries)].sort(), [["k0", "more"], ["k1", "v28"], ["k2", "v29"]])
         yield* producer.sendNull("k1")
-        yield* table.changes.pipe(Stream.takeUntil(({ key, value }) => key === "k1" && value === undefined), Stream.runDrain)
+        yield* table.changes.pipe(
+          Stream.takeUntil(({ key, value }) => key === "k1" && value === undefined),
+          Stream.runDrain
+        )
         assert.isUndefined(yield* table.get("k1"))
       }))
 
@@ -281,7 +324,12 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         const topic = yield* fresh("schema")
         const numbers = yield* Producer.make({ topic, schema: PulsarSchema.int64 })
         yield* numbers.send(-5n)
-        const consumer = yield* Consumer.make({ topic, subscription: "s", schema: PulsarSchema.int64, initialPosition: "earliest" })
+        const consumer = yield* Consumer.make({
+          topic,
+          subscription: "s",
+          schema: PulsarSchema.int64,
+          initialPosition: "earliest"
+        })
         const message = yield* consumer.receive
         assert.strictEqual(message.value, -5n)
         assert.strictEqual(message.schemaVersion!.length, 8)
@@ -299,7 +347,11 @@ describe.skipIf(skipReason() !== undefined)("the client and Apache Pulsar", () =
         assert.strictEqual(text((yield* consumer.receive).value), "now")
         assert.strictEqual(text((yield* consumer.receive).value), "late")
         const namespace = topic.slice("persistent://".length).split("/").slice(0, 2).join("/")
-        const pattern = yield* Consumer.make({ topic: { namespace, pattern: /delay/ }, subscription: "p", initialPosition: "earliest" })
+        const pattern = yield* Consumer.make({
+          topic: { namespace, pattern: /delay/ },
+          subscription: "p",
+          initialPosition: "earliest"
+        })
         assert.deepStrictEqual(yield* pattern.topics, [topic])
         assert.strictEqual((yield* pattern.receiveWithin("2 seconds")).length > 0, true)
       }))

@@ -14,7 +14,10 @@ const passing = <A, E, R>(effect: Effect.Effect<A, E, R>, step: number, steps: n
   })
 
 const stored = (topic: string) =>
-  Effect.flatMap(TestBroker, (broker) => Effect.map(broker.stored(topic), (entries) => entries.map(({ payload }) => text(payload))))
+  Effect.flatMap(
+    TestBroker,
+    (broker) => Effect.map(broker.stored(topic), (entries) => entries.map(({ payload }) => text(payload)))
+  )
 
 describe("a lost connection", () => {
   it.effect("is dialed again; what had no receipt is sent again, in order, once by deduplication", () =>
@@ -120,7 +123,11 @@ describe("a topic that moves", () => {
       yield* broker.fault({ command: "PRODUCER", times: 3, action: { _tag: "Reject", code: "ServiceNotReady" } })
       const producer = yield* passing(Producer.make({ topic: "t", batching: false }), 200, 50)
       yield* producer.send(bytes("x"))
-      yield* broker.fault({ command: "SUBSCRIBE", times: Infinity, action: { _tag: "Reject", code: "ServiceNotReady" } })
+      yield* broker.fault({
+        command: "SUBSCRIBE",
+        times: Infinity,
+        action: { _tag: "Reject", code: "ServiceNotReady" }
+      })
       const error = yield* passing(Effect.flip(Consumer.make({ topic: "t", subscription: "s" })), 1000, 31)
       assert.strictEqual(error.reason._tag, "Timeout")
       assert.include(error.message, "ServiceNotReady")
@@ -171,7 +178,12 @@ describe("no broker", () => {
         Consumer.make({ topic: "t", subscription: "s", ackTimeout: 10 }),
         Consumer.make({ topic: "t", subscription: "s", deadLetter: { maxRedeliveries: 1 } })
       ]
-      for (const make of bad) assert.strictEqual(reasonOf(yield* Effect.flip(make as Effect.Effect<never, PulsarError, never>)), "InvalidOptions")
+      for (const make of bad) {
+        assert.strictEqual(
+          reasonOf(yield* Effect.flip(make as Effect.Effect<never, PulsarError, never>)),
+          "InvalidOptions"
+        )
+      }
       assert.deepStrictEqual(yield* (yield* PulsarClient).connections, [])
     }).pipe(Effect.provide(layer())))
 })
@@ -216,7 +228,9 @@ describe("bounds", () => {
       )
       assert.strictEqual((yield* waiting.stats).pending, 2)
       yield* passing(Fiber.join(all), 500, 20)
-      yield* Effect.forkChild(Effect.all([failing.send(bytes("a")), failing.send(bytes("b"))], { concurrency: 2 }), { startImmediately: true })
+      yield* Effect.forkChild(Effect.all([failing.send(bytes("a")), failing.send(bytes("b"))], { concurrency: 2 }), {
+        startImmediately: true
+      })
       const error = yield* Effect.flip(failing.send(bytes("c")))
       assert.include(error.message, "too many")
       yield* TestClock.adjust(2000)
@@ -256,7 +270,9 @@ describe("leaving", () => {
     Effect.gen(function*() {
       const broker = yield* TestBroker
       yield* broker.fault({ command: "PRODUCER_SUCCESS", action: { _tag: "Drop" } })
-      const opening = yield* Effect.forkChild(Effect.scoped(Producer.make({ topic: "t", name: "n" })), { startImmediately: true })
+      const opening = yield* Effect.forkChild(Effect.scoped(Producer.make({ topic: "t", name: "n" })), {
+        startImmediately: true
+      })
       yield* TestClock.adjust(10)
       yield* Fiber.interrupt(opening)
       const producer = yield* passing(Producer.make({ topic: "t", name: "n", batching: false }), 500, 20)
@@ -267,4 +283,3 @@ describe("leaving", () => {
       assert.strictEqual(text((yield* consumer.receive).value), "x")
     }).pipe(Effect.provide(layer())))
 })
-

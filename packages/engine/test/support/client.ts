@@ -1,7 +1,7 @@
 /** The client against the broker in the process. */
 import { Effect, Layer } from "effect"
-import { Socket } from "effect/socket"
-import { type ServiceUrl } from "@perigee/proto"
+import type { Socket } from "effect/socket"
+import type { ServiceUrl } from "@perigee/proto"
 import { PulsarClient, type PulsarClientOptions, Transport } from "../../src/index.ts"
 import { TestBroker, type TestBrokerOptions } from "../../src/testing/index.ts"
 

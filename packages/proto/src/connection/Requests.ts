@@ -124,7 +124,7 @@ export class Requests {
   }
 
   settleAll(outcome: RequestOutcome): void {
-    for (const id of [...this.#pending.keys()]) this.settle(id, outcome)
+    for (const id of this.#pending.keys()) this.settle(id, outcome)
   }
 
   /** Ends the acknowledgements of one consumer. */

@@ -103,7 +103,8 @@ const inflate = (compression: Compression, bytes: Uint8Array, size: number, ceil
       return lz4.decompress(prefixed)
     }
     case "zlib":
-      return inflateSync(bytes, { maxOutputLength: Math.max(size, 1) })
+      // Java's client flushes its stream and never ends it; that all of it came is seen by its length.
+      return inflateSync(bytes, { maxOutputLength: Math.max(size, 1), finishFlush: constants.Z_SYNC_FLUSH })
     case "zstd":
       return zstdDecompressSync(bytes, { maxOutputLength: Math.max(size, 1) })
     case "snappy": {

@@ -148,8 +148,8 @@ describe("delivery", () => {
     assert.strictEqual(message!.id.firstChunk!.entry, 0n)
     slot.ack(0, message!)
     harness.tick(100)
-    const acks = harness.seen().filter(({ type }) => type === Type.ACK)
-    assert.deepStrictEqual(acks[0]!.command.ack!.messageId.map(({ entryId }) => entryId), [0n, 1n, 2n])
+    const ack = harness.seen().find(({ type }) => type === Type.ACK)!
+    assert.deepStrictEqual(ack.command.ack!.messageId.map(({ entryId }) => entryId), [0n, 1n, 2n])
   })
 })
 

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { constants, deflateSync } from "node:zlib"
 import * as Batch from "../../src/wire/Batch.ts"
 import * as Chunk from "../../src/wire/Chunk.ts"
 import * as Commands from "../../src/wire/Commands.ts"
@@ -231,6 +232,13 @@ describe("compression", () => {
       Uint8Array.from(Compression.decompress(4, Uint8Array.of(3, 8, 1, 2, 3), 3, 100)),
       Uint8Array.of(1, 2, 3)
     )
+  })
+
+  it("reads a ZLIB stream that was flushed and never ended, as Java's client writes it", () => {
+    const sample = pattern(5000)
+    const open = deflateSync(sample, { finishFlush: constants.Z_SYNC_FLUSH })
+    assert.deepStrictEqual(Uint8Array.from(Compression.decompress(2, open, 5000, 5000)), sample)
+    assert.throws(() => Compression.decompress(2, open.subarray(0, open.length >> 1), 5000, 5000), /instead of 5000/)
   })
 
   it("refuses a bomb, a wrong size, an unknown codec and broken bytes", () => {

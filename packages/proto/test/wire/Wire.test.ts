@@ -171,7 +171,9 @@ describe("Metadata", () => {
     assert.strictEqual(Number(generated.publishTime), metadata.publishTime)
     assert.strictEqual(isFieldSet(generated, field.numMessagesInBatch), metadata.batchSize !== undefined)
     assert.strictEqual(isFieldSet(generated, field.partitionKey), metadata.partitionKey !== undefined)
-    assert.deepStrictEqual(generated.properties.map(({ key, value }) => [key, value] as const), [...metadata.properties])
+    assert.deepStrictEqual(generated.properties.map(({ key, value }) => [key, value] as const), [
+      ...metadata.properties
+    ])
     assert.deepStrictEqual(Metadata.read(toBinary(Api.MessageMetadataSchema, generated)), metadata)
     return true
   }, { arbitrary: { runs: 300, size: 60 } })
