@@ -14,7 +14,11 @@ import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as NetAddress from "effect/net/NetAddress"
 import * as SocketServer from "effect/socket/SocketServer"
+import { ServiceUrl } from "@perigee/proto"
 import { Frame } from "@perigee/proto/wire"
+import { Transport } from "../driver/Transport.ts"
+import { PulsarClient, type PulsarClientOptions } from "../PulsarClient.ts"
+import type { PulsarError } from "../PulsarError.ts"
 import { Cluster, type LookupAnswer } from "./core/Cluster.ts"
 import type { CursorState } from "./core/Cursor.ts"
 import { type Failure, isFailure } from "./core/Failure.ts"
@@ -140,7 +144,10 @@ export class TestBroker extends Context.Service<TestBroker, {
   /** Gives a topic, with all its partitions, to a broker. Who is attached stays; see `unload`. */
   readonly assign: (topic: string, broker: number) => Effect.Effect<void, TestBrokerError>
   /** Closes everyone attached, who have to look the topic up again. With `to` it moves; with `tell` they are told where. */
-  readonly unload: (topic: string, options?: { readonly to?: number; readonly tell?: boolean }) => Effect.Effect<void, TestBrokerError>
+  readonly unload: (
+    topic: string,
+    options?: { readonly to?: number; readonly tell?: boolean }
+  ) => Effect.Effect<void, TestBrokerError>
   /** Tells everyone attached that the topic is at another cluster (PIP-188). */
   readonly migrate: (topic: string, serviceUrl: string) => Effect.Effect<void, TestBrokerError>
   /** No more messages: consumers that have everything are told the topic has ended. */
@@ -154,7 +161,9 @@ export class TestBroker extends Context.Service<TestBroker, {
   /** Asks every client to authenticate again. */
   readonly challenge: Effect.Effect<void>
   /** Decides the answers of lookups; `undefined` from the function, or no function, leaves them to the cluster. */
-  readonly answerLookups: (answer: ((topic: string, broker: number) => LookupAnswer | undefined) | undefined) => Effect.Effect<void>
+  readonly answerLookups: (
+    answer: ((topic: string, broker: number) => LookupAnswer | undefined) | undefined
+  ) => Effect.Effect<void>
   /** Adds trouble; the result takes it away again. */
   readonly fault: (rule: FaultRule) => Effect.Effect<Effect.Effect<void>>
   readonly clearFaults: Effect.Effect<void>
@@ -181,9 +190,40 @@ export class TestBroker extends Context.Service<TestBroker, {
   readonly stored: (topic: string) => Effect.Effect<ReadonlyArray<StoredEntry>, TestBrokerError>
 }>()("@perigee/engine/testing/TestBroker") {
   /** @since 0.1.0 */
-  static readonly make = (options: TestBrokerOptions = {}): Effect.Effect<TestBroker["Service"], never, Scope.Scope> => make(options)
+  static readonly make = (options: TestBrokerOptions = {}): Effect.Effect<TestBroker["Service"], never, Scope.Scope> =>
+    make(options)
   /** @since 0.1.0 */
-  static readonly layer = (options: TestBrokerOptions = {}): Layer.Layer<TestBroker> => Layer.effect(TestBroker, make(options))
+  static readonly layer = (options: TestBrokerOptions = {}): Layer.Layer<TestBroker> =>
+    Layer.effect(TestBroker, make(options))
+
+  /**
+   * Dials the testing broker in place of a network.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerTransport: Layer.Layer<Transport, never, TestBroker> = Layer.effect(
+    Transport,
+    Effect.map(
+      TestBroker,
+      (broker) =>
+        Transport.of({ socket: ({ address }) => Effect.sync(() => broker.dial(ServiceUrl.formatAddress(address))) })
+    )
+  )
+
+  /**
+   * A client of the testing broker, over memory links. `serviceUrl` is the cluster's unless given.
+   *
+   * @since 0.1.0
+   */
+  static readonly layerClient = (
+    options: Partial<Omit<PulsarClientOptions, "tls">> = {}
+  ): Layer.Layer<PulsarClient, PulsarError, TestBroker> =>
+    Layer.unwrap(
+      Effect.map(TestBroker, ({ serviceUrls }) => {
+        const serviceUrl = `pulsar://${serviceUrls.map((url) => url.slice("pulsar://".length)).join(",")}`
+        return PulsarClient.layerTransport({ serviceUrl, ...options })
+      })
+    ).pipe(Layer.provide(TestBroker.layerTransport))
 }
 
 const defaultLimits = {
@@ -223,7 +263,7 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
   yield* timers(cluster)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      for (const { sessions } of cluster.nodes) for (const session of [...sessions]) session.abort()
+      for (const { sessions } of cluster.nodes) for (const session of sessions) session.abort()
     })
   )
 
@@ -268,7 +308,11 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
     },
     dial: (url) => {
       const authority = (text: string) => text.replace(/^[a-z+]+:\/\//, "")
-      return MemoryLink.make(cluster, cluster.nodes.find(({ serviceUrl }) => authority(serviceUrl) === authority(url)), url)
+      return MemoryLink.make(
+        cluster,
+        cluster.nodes.find(({ serviceUrl }) => authority(serviceUrl) === authority(url)),
+        url
+      )
     },
     handle: (socket, broker) => SocketSession.serve(cluster, node(broker), socket),
     listen: Effect.fn("TestBroker.listen")(function*(broker?: number) {
@@ -310,7 +354,7 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
         cluster.policies.tokens = new Set(tokens)
       }),
     challenge: Effect.sync(() => {
-      for (const { sessions } of cluster.nodes) for (const session of [...sessions]) challenge(session)
+      for (const { sessions } of cluster.nodes) for (const session of sessions) challenge(session)
     }),
     answerLookups: (answer) =>
       Effect.sync(() => {
@@ -326,7 +370,7 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
     disconnect: (broker) =>
       Effect.sync(() => {
         for (const { index, sessions } of cluster.nodes) {
-          if (broker === undefined || broker === index) for (const session of [...sessions]) session.abort()
+          if (broker === undefined || broker === index) { for (const session of sessions) session.abort() }
         }
       }),
     checkpoint: Effect.sync(() => {

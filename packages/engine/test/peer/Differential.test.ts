@@ -11,7 +11,8 @@ import { WireClient } from "../support/WireClient.ts"
 import { consuming } from "./scripts/consuming.ts"
 import { managing } from "./scripts/managing.ts"
 import { producing } from "./scripts/producing.ts"
-import { normalise, type Operator, OperatorError, type Script, type World } from "./scripts/Script.ts"
+import { ofPulsar, ofTestBroker } from "./scripts/operators.ts"
+import { normalise, type Operator, type Script, type World } from "./scripts/Script.ts"
 
 const play = Effect.fn("play")(function*(
   { run }: Script,
@@ -34,41 +35,37 @@ const play = Effect.fn("play")(function*(
   return normalise(record, namespace)
 })
 
-const path = (topic: string) => topic.replace("://", "/")
-const refused = (cause: unknown) => new OperatorError({ message: String(cause), cause })
-
 const againstPulsar = Effect.fn("againstPulsar")(function*(script: Script) {
   const broker = yield* PulsarBroker
   const { hostname, port } = new URL(broker.serviceUrl.replace("pulsar:", "http:"))
   const namespace = yield* broker.namespace({ deduplication: script.deduplication })
-  const call = (...args: Parameters<typeof broker.admin>) => Effect.asVoid(Effect.mapError(broker.admin(...args), refused))
-  const partitions = new Set<string>()
-  return yield* play(script, () => NodeSocket.makeNet({ host: hostname, port: Number(port) }), namespace, {
-    setPartitions: (topic, count) => {
-      const method = partitions.has(topic) ? "POST" : "PUT"
-      partitions.add(topic)
-      return call(method, `${path(topic)}/partitions`, count)
-    },
-    terminate: (topic) => call("POST", `${path(topic)}/terminate`),
-    unload: (topic) => call("PUT", `${path(topic)}/unload`),
-    deleteTopic: (topic) => call("DELETE", `${path(topic)}`)
-  })
-})
-
-const operatorOf = (broker: TestBroker["Service"]): Operator => ({
-  setPartitions: (topic, count) => Effect.mapError(broker.setPartitions(topic, count), refused),
-  terminate: (topic) => Effect.mapError(broker.terminate(topic), refused),
-  unload: (topic) => Effect.mapError(broker.unload(topic), refused),
-  deleteTopic: (topic) => Effect.mapError(broker.deleteTopic(topic), refused)
+  return yield* play(
+    script,
+    () => NodeSocket.makeNet({ host: hostname, port: Number(port) }),
+    namespace,
+    ofPulsar(broker)
+  )
 })
 
 const againstTestBroker = Effect.fn("againstTestBroker")(function*(script: Script) {
   const broker = yield* TestBroker.make({ deduplication: script.deduplication })
-  const overMemory = yield* play(script, () => Effect.succeed(broker.dial(broker.serviceUrl)), "public/script", operatorOf(broker))
+  const overMemory = yield* play(
+    script,
+    () => Effect.succeed(broker.dial(broker.serviceUrl)),
+    "public/script",
+    ofTestBroker(broker)
+  )
   const second = yield* TestBroker.make({ deduplication: script.deduplication })
-  const url = yield* second.listen().pipe(Effect.provide(yield* Layer.build(NodeSocketServer.layer({ host: "127.0.0.1", port: 0 }))))
+  const url = yield* second.listen().pipe(
+    Effect.provide(yield* Layer.build(NodeSocketServer.layer({ host: "127.0.0.1", port: 0 })))
+  )
   const { hostname, port } = new URL(url.replace("pulsar:", "http:"))
-  const overTcp = yield* play(script, () => NodeSocket.makeNet({ host: hostname, port: Number(port) }), "public/script", operatorOf(second))
+  const overTcp = yield* play(
+    script,
+    () => NodeSocket.makeNet({ host: hostname, port: Number(port) }),
+    "public/script",
+    ofTestBroker(second)
+  )
   assert.deepStrictEqual(overTcp, overMemory, "memory and TCP")
   return overMemory
 }, Effect.scoped)
@@ -77,11 +74,14 @@ const scripts: ReadonlyArray<Script> = [...producing, ...consuming, ...managing]
 
 describe.skipIf(skipReason() !== undefined)("the testing broker does as Apache Pulsar", () => {
   layer(PulsarBroker.shared, { timeout: "5 minutes", excludeTestServices: true })((it) => {
-    it.effect.each(scripts.map((script) => ({ script, name: script.name })))("$name", ({ script }) =>
-      Effect.gen(function*() {
-        const ours = yield* againstTestBroker(script)
-        const theirs = yield* againstPulsar(script)
-        assert.deepStrictEqual(ours, theirs)
-      }))
+    it.effect.each(scripts.map((script) => ({ script, name: script.name })))(
+      "$name",
+      ({ script }) =>
+        Effect.gen(function*() {
+          const ours = yield* againstTestBroker(script)
+          const theirs = yield* againstPulsar(script)
+          assert.deepStrictEqual(ours, theirs)
+        })
+    )
   })
 })

@@ -13,7 +13,13 @@ describe.skipIf(skipReason() !== undefined)("the peers themselves", () => {
         const broker = yield* PulsarBroker
         const peer = yield* JavaPeer
         const topic = `persistent://${yield* broker.namespace()}/java`
-        const produced = yield* peer.produce({ url: broker.serviceUrl, topic, compression: "LZ4", batching: true, batch: 3 }, [
+        const produced = yield* peer.produce({
+          url: broker.serviceUrl,
+          topic,
+          compression: "LZ4",
+          batching: true,
+          batch: 3
+        }, [
           { payload: "00ff", key: "k", properties: { a: "1" }, eventTime: 17 },
           { payload: "", orderingKey: "0102" },
           { repeat: 5000, keyBytes: "ff00" }
@@ -25,7 +31,13 @@ describe.skipIf(skipReason() !== undefined)("the peers themselves", () => {
         assert.deepStrictEqual(received.map(place), produced.ids.map(place))
         assert.deepStrictEqual(received.map(({ payload }) => payload), ["00ff", "", undefined])
         assert.strictEqual(received[2]!.sha256, digest(pattern(5000)))
-        assert.deepInclude(received[0], { key: "k", keyIsBase64: false, eventTime: 17, sequenceId: "0", properties: { a: "1" } })
+        assert.deepInclude(received[0], {
+          key: "k",
+          keyIsBase64: false,
+          eventTime: 17,
+          sequenceId: "0",
+          properties: { a: "1" }
+        })
         assert.deepInclude(received[2], { keyBytes: "ff00", keyIsBase64: true })
       }))
     it.effect("report a refused schema as the error the client sees", () =>
@@ -33,9 +45,20 @@ describe.skipIf(skipReason() !== undefined)("the peers themselves", () => {
         const broker = yield* PulsarBroker
         const peer = yield* JavaPeer
         const topic = `persistent://${yield* broker.namespace()}/schema`
-        const order = { id: "a", quantity: 2, total: 3, price: 1.5, paid: true, tags: ["x"], stock: { y: 1 }, address: null }
+        const order = {
+          id: "a",
+          quantity: 2,
+          total: 3,
+          price: 1.5,
+          paid: true,
+          tags: ["x"],
+          stock: { y: 1 },
+          address: null
+        }
         yield* peer.produce({ url: broker.serviceUrl, topic, schema: "json" }, [{ value: order }])
-        const refused = yield* Effect.flip(peer.produce({ url: broker.serviceUrl, topic, schema: "jsonRefused" }, [{ value: { id: "a" } }]))
+        const refused = yield* Effect.flip(
+          peer.produce({ url: broker.serviceUrl, topic, schema: "jsonRefused" }, [{ value: { id: "a" } }])
+        )
         assert.match(refused.message, /IncompatibleSchema/)
       }))
   })

@@ -80,7 +80,9 @@ const loopback = (): string =>
 /** A JSON Web Token signed with HMAC-SHA-256; `lifetime` in seconds, negative for one that has expired. */
 export const signToken = (secret: Uint8Array, subject: string, lifetime?: number): string => {
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url")
-  const claims = lifetime === undefined ? { sub: subject } : { sub: subject, exp: Math.floor(Date.now() / 1000) + lifetime }
+  const claims = lifetime === undefined
+    ? { sub: subject }
+    : { sub: subject, exp: Math.floor(Date.now() / 1000) + lifetime }
   const body = `${part({ alg: "HS256" })}.${part(claims)}`
   return `${body}.${createHmac("sha256", secret).update(body).digest("base64url")}`
 }
@@ -122,7 +124,11 @@ export const configure = Effect.fn("BrokerProcess.configure")(function*(folder: 
   }
   if (options.auth === true) {
     const secret = randomBytes(32)
-    const tokens = { admin: signToken(secret, "admin"), user: signToken(secret, "user"), expired: signToken(secret, "user", -60) }
+    const tokens = {
+      admin: signToken(secret, "admin"),
+      user: signToken(secret, "user"),
+      expired: signToken(secret, "user", -60)
+    }
     info = { ...info, secret: secret.toString("base64"), tokens }
     lines.push(
       "authenticationEnabled=true",
@@ -209,7 +215,12 @@ const lastLines = (info: BrokerInfo): string => {
 }
 
 /** One request of the admin interface, as the super user where the broker has one. Empty answers are `undefined`. */
-export const admin = (info: BrokerInfo, method: string, path: string, body?: unknown): Effect.Effect<unknown, PeerError> =>
+export const admin = (
+  info: BrokerInfo,
+  method: string,
+  path: string,
+  body?: unknown
+): Effect.Effect<unknown, PeerError> =>
   Effect.tryPromise({
     try: async (signal) => {
       const response = await fetch(`${info.adminUrl}/admin/v2/${path}`, {
@@ -243,7 +254,9 @@ const ready = (info: BrokerInfo, pid: number) =>
       duration: "120 seconds",
       orElse: () => Effect.fail(new PeerError({ message: "not ready in two minutes" }))
     }),
-    Effect.mapError((error) => new BrokerNotReady({ message: `${error.message}; the broker's log ends with:\n${lastLines(info)}` }))
+    Effect.mapError((error) =>
+      new BrokerNotReady({ message: `${error.message}; the broker's log ends with:\n${lastLines(info)}` })
+    )
   )
 
 /** Starts the broker of a configured folder and waits until it serves; gives its process id. */
@@ -251,7 +264,8 @@ export const start = Effect.fn("BrokerProcess.start")(function*(info: BrokerInfo
   const installation = yield* brokerFolder
   const shared = archive(installation)
   const pid = yield* Effect.try({
-    try: () => spawnBroker(info, installation, existsSync(shared) ? [`-XX:SharedArchiveFile=${shared}`, "-Xshare:auto"] : []),
+    try: () =>
+      spawnBroker(info, installation, existsSync(shared) ? [`-XX:SharedArchiveFile=${shared}`, "-Xshare:auto"] : []),
     catch: (cause) => new PeerError({ message: "cannot start the broker", cause })
   })
   yield* Effect.onError(ready(info, pid), () => stop(pid, "SIGKILL"))

@@ -24,7 +24,19 @@ export const make = Effect.fn("Certificates.make")(function*(folder: string) {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const openssl = (...args: ReadonlyArray<string>) => run("openssl", args, folder)
   for (const name of ["ca", "other-ca"]) {
-    yield* openssl("req", "-x509", ...KEY, "-keyout", `${name}.key`, "-out", `${name}.pem`, "-days", "3650", "-subj", `/CN=${name}`)
+    yield* openssl(
+      "req",
+      "-x509",
+      ...KEY,
+      "-keyout",
+      `${name}.key`,
+      "-out",
+      `${name}.pem`,
+      "-days",
+      "3650",
+      "-subj",
+      `/CN=${name}`
+    )
   }
   const sign = Effect.fnUntraced(function*(name: string, commonName: string, extension: string) {
     writeFileSync(join(folder, `${name}.ext`), `${extension}\n`)

@@ -21,13 +21,16 @@ export const cacheRoot = join(engine, "../../node_modules/.cache/pulsar")
 
 export const java = process.env["JAVA_HOME"] === undefined ? "java" : join(process.env["JAVA_HOME"], "bin", "java")
 
-const answers = (command: string, argument: string): boolean => spawnSync(command, [argument], { stdio: "ignore" }).status === 0
+const answers = (command: string, argument: string): boolean =>
+  spawnSync(command, [argument], { stdio: "ignore" }).status === 0
 
 const findReason = (): string | undefined => {
   if (process.platform === "win32") return "the Pulsar peers run on Linux and macOS only"
   if (!answers(java, "-version")) return "no Java runtime (17 or newer) on the path"
   const resolved = existsSync(cacheRoot) && readdirSync(cacheRoot).some((name) => name.startsWith("broker-"))
-  if (!resolved && !answers("mvn", "-version")) return "no Maven on the path, and the broker's jars are not in the cache"
+  if (!resolved && !answers("mvn", "-version")) {
+    return "no Maven on the path, and the broker's jars are not in the cache"
+  }
   return undefined
 }
 
@@ -62,8 +65,13 @@ export const run = (command: string, args: ReadonlyArray<string>, cwd?: string):
     child.stdout.on("data", read)
     child.stderr.on("data", read)
     child.on("error", (cause) => resume(new PeerError({ message: `cannot start ${command}`, cause })))
-    child.on("close", (code) =>
-      resume(code === 0 ? Effect.succeed(output) : new PeerError({ message: `${command} ended with ${code}:\n${output}` })))
+    child.on(
+      "close",
+      (code) =>
+        resume(
+          code === 0 ? Effect.succeed(output) : new PeerError({ message: `${command} ended with ${code}:\n${output}` })
+        )
+    )
     return Effect.sync(() => {
       child.kill("SIGKILL")
     })
@@ -83,7 +91,11 @@ const exists = (path: string): boolean => {
 /**
  * One holder at a time among processes, by the atomicity of `mkdir`. A lock older than `stale` was left by a process that died.
  */
-export const withLock = <A, E, R>(path: string, stale: number, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+export const withLock = <A, E, R>(
+  path: string,
+  stale: number,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
   const acquire: Effect.Effect<void> = Effect.suspend(() => {
     try {
       mkdirSync(path)
@@ -98,7 +110,11 @@ export const withLock = <A, E, R>(path: string, stale: number, effect: Effect.Ef
       return Effect.delay(acquire, 50)
     }
   })
-  return Effect.acquireUseRelease(acquire, () => effect, () => Effect.sync(() => rmSync(path, { recursive: true, force: true })))
+  return Effect.acquireUseRelease(
+    acquire,
+    () => effect,
+    () => Effect.sync(() => rmSync(path, { recursive: true, force: true }))
+  )
 }
 
 /** A folder that either does not exist or is whole: `build` fills a sibling that is renamed at the end. */
@@ -129,8 +145,11 @@ const jars = (folder: string): ReadonlyArray<string> =>
 export const brokerFolder: Effect.Effect<string, PeerError> = Effect.suspend(() => {
   const pom = join(brokerSources, "pom.xml")
   const folder = join(cacheRoot, `broker-${PULSAR_VERSION}-${digest([pom])}`)
-  return once(folder, (into) =>
-    maven(pom, "dependency:copy-dependencies", "-DincludeScope=runtime", `-DoutputDirectory=${join(into, "lib")}`))
+  return once(
+    folder,
+    (into) =>
+      maven(pom, "dependency:copy-dependencies", "-DincludeScope=runtime", `-DoutputDirectory=${join(into, "lib")}`)
+  )
 })
 
 export const brokerClassPath = (folder: string): string => jars(join(folder, "lib")).join(":")

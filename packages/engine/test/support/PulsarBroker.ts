@@ -4,7 +4,7 @@
  * `PulsarBroker.shared` is one broker for the whole test run; tests keep apart by namespace. `PulsarBroker.layer` is a broker of its own, for tests that
  * kill it or need TLS, tokens or other settings.
  */
-import { Context, Duration, Effect, Layer, Ref } from "effect"
+import { Context, type Duration, Effect, Layer, Ref } from "effect"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -30,7 +30,9 @@ export class PulsarBroker extends Context.Service<PulsarBroker, {
   readonly restart: Effect.Effect<Duration.Duration, PeerError | BrokerProcess.BrokerNotReady>
 }>()("@perigee/engine/test/PulsarBroker") {
   /** A broker of this scope's own; ended with it, its folder removed. */
-  static readonly layer = (options: BrokerProcess.BrokerOptions = {}): Layer.Layer<PulsarBroker, PeerError | BrokerProcess.BrokerNotReady> =>
+  static readonly layer = (
+    options: BrokerProcess.BrokerOptions = {}
+  ): Layer.Layer<PulsarBroker, PeerError | BrokerProcess.BrokerNotReady> =>
     Layer.effect(
       PulsarBroker,
       Effect.gen(function*() {
@@ -49,14 +51,17 @@ export class PulsarBroker extends Context.Service<PulsarBroker, {
 
   /** The broker of the whole run: whoever asks first starts it, the end of the run stops it. It cannot be killed. */
   static readonly shared: Layer.Layer<PulsarBroker, PeerError | BrokerProcess.BrokerNotReady> = Layer.unwrap(
-    Effect.map(Effect.sync(() => process.env[RUN_FOLDER]), (folder) =>
-      folder === undefined ? PulsarBroker.layer() : Layer.effect(
-        PulsarBroker,
-        Effect.map(sharedInfo(folder), (info) => {
-          const refuse = Effect.die(new Error("the shared broker must stay: use PulsarBroker.layer"))
-          return make(info, { kill: refuse, start: refuse })
-        })
-      ))
+    Effect.map(
+      Effect.sync(() => process.env[RUN_FOLDER]),
+      (folder) =>
+        folder === undefined ? PulsarBroker.layer() : Layer.effect(
+          PulsarBroker,
+          Effect.map(sharedInfo(folder), (info) => {
+            const refuse = Effect.die(new Error("the shared broker must stay: use PulsarBroker.layer"))
+            return make(info, { kill: refuse, start: refuse })
+          })
+        )
+    )
   )
 }
 
@@ -83,7 +88,8 @@ const sharedInfo = (folder: string) => {
     writeFileSync(file, JSON.stringify(info), { mode: 0o600 })
     return info
   })
-  return Effect.catch(read, () => withLock(join(folder, "lock"), 300_000, Effect.catch(read, () => start)))
+  const readOrStart = Effect.catchTag(read, "PeerError", () => start)
+  return Effect.catchTag(read, "PeerError", () => withLock(join(folder, "lock"), 300_000, readOrStart))
 }
 
 let namespaces = 0

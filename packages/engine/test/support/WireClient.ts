@@ -1,7 +1,7 @@
 /**
  * A client that speaks single commands: for scripts that say what goes over the wire, and look at what comes back.
  */
-import { Api, Batch, Commands, Frame, MessageId, Metadata, ProtoWriter } from "@perigee/proto/wire"
+import { Api, Batch, Commands, Frame, type MessageId, Metadata, ProtoWriter } from "@perigee/proto/wire"
 import { Data, Effect, Latch, type Scope } from "effect"
 import { Socket } from "effect/socket"
 
@@ -36,7 +36,9 @@ export interface SendOptions {
 }
 
 const encoder = new TextEncoder()
-const typeNames = new Map(Object.entries(Commands.Type).map(([name, number]) => [number as number, name as keyof typeof Commands.Type]))
+const typeNames = new Map(
+  Object.entries(Commands.Type).map(([name, number]) => [number as number, name as keyof typeof Commands.Type])
+)
 
 const plain = (value: unknown): unknown => {
   if (typeof value === "bigint") return BigInt.asIntN(64, value).toString()
@@ -44,7 +46,9 @@ const plain = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(plain)
   if (typeof value !== "object" || value === null) return value
   return Object.fromEntries(
-    Object.entries(value).filter(([key, inner]) => !key.startsWith("$") && !(Array.isArray(inner) && inner.length === 0))
+    Object.entries(value).filter(([key, inner]) =>
+      !key.startsWith("$") && !(Array.isArray(inner) && inner.length === 0)
+    )
       .map(([key, inner]) => [key, plain(inner)])
   )
 }
@@ -68,7 +72,9 @@ export class WireClient {
   })
 
   /** Opens and shakes hands, with every capability a client may claim. */
-  static readonly connected = (socket: Socket.Socket): Effect.Effect<WireClient, Socket.SocketError | WireTimeout, Scope.Scope> =>
+  static readonly connected = (
+    socket: Socket.Socket
+  ): Effect.Effect<WireClient, Socket.SocketError | WireTimeout, Scope.Scope> =>
     Effect.flatMap(WireClient.open(socket), (client) =>
       client.write({
         type: Commands.Type.CONNECT,
@@ -108,7 +114,9 @@ export class WireClient {
   #take(command: Uint8Array, section: Uint8Array): void {
     const decoded = Commands.decode(command)
     const type = typeNames.get(decoded.type)!
-    const body = plain(Object.entries(decoded).find(([key, value]) => key !== "type" && !key.startsWith("$") && value !== undefined)?.[1])
+    const body = plain(
+      Object.entries(decoded).find(([key, value]) => key !== "type" && !key.startsWith("$") && value !== undefined)?.[1]
+    )
     let message: ReceivedMessage | undefined
     if (type === "MESSAGE") {
       const payload = Frame.readPayload(section, 0, section.length)
@@ -142,7 +150,10 @@ export class WireClient {
   }
 
   /** Waits for the next command of a kind, taking it out of what has arrived; others stay. */
-  next(type: keyof typeof Commands.Type, matches: (received: Received) => boolean = () => true): Effect.Effect<Received, WireTimeout> {
+  next(
+    type: keyof typeof Commands.Type,
+    matches: (received: Received) => boolean = () => true
+  ): Effect.Effect<Received, WireTimeout> {
     const look: Effect.Effect<Received, WireTimeout> = Effect.suspend(() => {
       const at = this.inbox.findIndex((received) => received.type === type && matches(received))
       if (at >= 0) return Effect.succeed(this.inbox.splice(at, 1)[0]!)
@@ -153,7 +164,9 @@ export class WireClient {
     return look.pipe(Effect.timeoutOrElse({
       duration: "10 seconds",
       orElse: () =>
-        new WireTimeout({ message: `no ${type} in 10 s; arrived: ${this.inbox.map((received) => received.type).join(", ")}` })
+        new WireTimeout({
+          message: `no ${type} in 10 s; arrived: ${this.inbox.map((received) => received.type).join(", ")}`
+        })
     }))
   }
 
@@ -180,7 +193,9 @@ export class WireClient {
     const requestId = this.nextRequestId()
     const mine = (received: Received) => received.body["requestId"] === requestId.toString()
     const either: Effect.Effect<Received, WireTimeout> = Effect.suspend(() => {
-      const at = this.inbox.findIndex((received) => (received.type === answer || received.type === "ERROR") && mine(received))
+      const at = this.inbox.findIndex((received) =>
+        (received.type === answer || received.type === "ERROR") && mine(received)
+      )
       if (at >= 0) return Effect.succeed(this.inbox.splice(at, 1)[0]!)
       if (this.closed) return new WireTimeout({ message: `connection closed while waiting for ${answer}` })
       this.#work.closeUnsafe()
@@ -190,7 +205,10 @@ export class WireClient {
       this.write(make(requestId)),
       either.pipe(Effect.timeoutOrElse({
         duration: "10 seconds",
-        orElse: () => new WireTimeout({ message: `no ${answer}; arrived: ${this.inbox.map((received) => received.type).join(", ")}` })
+        orElse: () =>
+          new WireTimeout({
+            message: `no ${answer}; arrived: ${this.inbox.map((received) => received.type).join(", ")}`
+          })
       }))
     )
   }
@@ -221,7 +239,11 @@ export class WireClient {
     )
   }
 
-  subscribe(topic: string, subscription: string, options: Omit<NonNullable<Commands.CommandInit["subscribe"]>, "$typeName"> = {}) {
+  subscribe(
+    topic: string,
+    subscription: string,
+    options: Omit<NonNullable<Commands.CommandInit["subscribe"]>, "$typeName"> = {}
+  ) {
     return Effect.andThen(
       this.lookup(topic),
       this.request("SUCCESS", (requestId) => ({
@@ -244,7 +266,11 @@ export class WireClient {
     return this.writeBytes(Commands.encodeFlow(consumerId, permits))
   }
 
-  ack(ids: ReadonlyArray<MessageId.MessageId>, options: { readonly cumulative?: boolean; readonly ackSet?: ReadonlyArray<bigint>; readonly consumerId?: number } = {}) {
+  ack(
+    ids: ReadonlyArray<MessageId.MessageId>,
+    options: { readonly cumulative?: boolean; readonly ackSet?: ReadonlyArray<bigint>; readonly consumerId?: number } =
+      {}
+  ) {
     return this.request("ACK_RESPONSE", (requestId) => ({
       type: Commands.Type.ACK,
       ack: {
@@ -318,4 +344,3 @@ export class WireClient {
     )
   }
 }
-

@@ -20,7 +20,9 @@ const number = (file: string): number | undefined => {
 const remove = async (folder: string): Promise<void> => {
   const pid = number(join(folder, "broker", "pid"))
   // The id may have been given to another process since: only one that names this folder is ours.
-  if (pid !== undefined && alive(pid) && commandLine(pid).includes(folder)) await Effect.runPromise(stop(pid, "SIGKILL"))
+  if (pid !== undefined && alive(pid) && commandLine(pid).includes(folder)) {
+    await Effect.runPromise(stop(pid, "SIGKILL"))
+  }
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
 }
 

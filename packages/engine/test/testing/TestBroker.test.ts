@@ -20,7 +20,8 @@ const arrived = (client: WireClient, type: Received["type"] = "MESSAGE") =>
 
 const settle = Effect.yieldNow.pipe(Effect.repeat({ times: 5 }))
 
-const texts = (client: WireClient) => Effect.map(Effect.andThen(settle, arrived(client)), (messages) => messages.map(text))
+const texts = (client: WireClient) =>
+  Effect.map(Effect.andThen(settle, arrived(client)), (messages) => messages.map(text))
 
 const publish = (client: WireClient, payloads: ReadonlyArray<string>, first = 0) =>
   Effect.forEach(payloads, (payload, at) => client.sent({ producerId: 9, sequenceId: first + at, payload }))
@@ -53,7 +54,11 @@ describe("time", () => {
         yield* publish(client, ["a", "b"])
         yield* settle
         const [first] = yield* arrived(client)
-        return { messages: (yield* arrived(client)).map(shown), at: first!.message!.brokerEntry, stored: yield* broker.stored("a") }
+        return {
+          messages: (yield* arrived(client)).map(shown),
+          at: first!.message!.brokerEntry,
+          stored: yield* broker.stored("a")
+        }
       }).pipe(Effect.scoped, Effect.provide(TestClock.layer()))
       const first = yield* run
       assert.deepStrictEqual(first.at, { brokerTimestamp: 3000, index: 0n })
@@ -97,7 +102,10 @@ describe("faults", () => {
     }))
   it.effect("delay a receipt by the clock", () =>
     Effect.gen(function*() {
-      const { answers, client, stored } = yield* sendOnce({ command: "SEND_RECEIPT", action: { _tag: "Delay", millis: 700 } })
+      const { answers, client, stored } = yield* sendOnce({
+        command: "SEND_RECEIPT",
+        action: { _tag: "Delay", millis: 700 }
+      })
       assert.deepStrictEqual([answers, stored], [[], 1])
       yield* TestClock.adjust("699 millis")
       assert.lengthOf(client.inbox, 0)
@@ -107,7 +115,10 @@ describe("faults", () => {
     }))
   it.effect("refuse with a protocol error", () =>
     Effect.gen(function*() {
-      const { answers, stored } = yield* sendOnce({ command: "SEND", action: { _tag: "Reject", code: "PersistenceError", message: "disk" } })
+      const { answers, stored } = yield* sendOnce({
+        command: "SEND",
+        action: { _tag: "Reject", code: "PersistenceError", message: "disk" }
+      })
       assert.deepInclude(answers[0], { type: "SEND_ERROR", error: Api.ServerError.PersistenceError, message: "disk" })
       assert.strictEqual(stored, 0)
     }))
@@ -116,9 +127,17 @@ describe("faults", () => {
       const { broker, connect } = yield* setup()
       const client = yield* connect()
       yield* client.subscribe(topic, "s")
-      yield* broker.fault({ command: "*", direction: "inbound", times: Infinity, action: { _tag: "Reject", code: "ServiceNotReady" } })
+      yield* broker.fault({
+        command: "*",
+        direction: "inbound",
+        times: Infinity,
+        action: { _tag: "Reject", code: "ServiceNotReady" }
+      })
       const error = Api.ServerError.ServiceNotReady
-      assert.deepInclude((yield* client.lookup(topic)).body, { error, response: Api.CommandLookupTopicResponse_LookupType.Failed })
+      assert.deepInclude((yield* client.lookup(topic)).body, {
+        error,
+        response: Api.CommandLookupTopicResponse_LookupType.Failed
+      })
       assert.deepInclude((yield* client.partitions(topic)).body, { error })
       assert.deepInclude((yield* client.ack([])).body, { error })
       const opened = yield* client.request("PRODUCER_SUCCESS", (requestId) => ({
@@ -157,7 +176,10 @@ describe("faults", () => {
       yield* client.lookup(topic)
       yield* client.lookup("b")
       assert.strictEqual(yield* broker.faultsCaught, 0)
-      yield* client.write({ type: Commands.Type.LOOKUP, lookupTopic: { topic: "persistent://public/default/b", requestId: 71n } })
+      yield* client.write({
+        type: Commands.Type.LOOKUP,
+        lookupTopic: { topic: "persistent://public/default/b", requestId: 71n }
+      })
       assert.strictEqual(yield* broker.faultsCaught, 1)
       yield* remove
       yield* client.lookup("persistent://public/default/b")
@@ -175,7 +197,10 @@ describe("a cluster", () => {
       const { Connect, Redirect } = Api.CommandLookupTopicResponse_LookupType
       assert.deepInclude((yield* first.lookup(topic)).body, { response: Redirect, brokerServiceUrl: one })
       assert.deepInclude((yield* second.lookup(topic)).body, { response: Connect, brokerServiceUrl: one })
-      assert.deepInclude(answer(yield* first.producer(topic)), { type: "ERROR", error: Api.ServerError.ServiceNotReady })
+      assert.deepInclude(answer(yield* first.producer(topic)), {
+        type: "ERROR",
+        error: Api.ServerError.ServiceNotReady
+      })
       assert.strictEqual((yield* second.producer(topic)).type, "PRODUCER_SUCCESS")
       yield* broker.unload(topic, { to: 0, tell: true })
       assert.deepInclude((yield* second.next("CLOSE_PRODUCER")).body, { assignedBrokerServiceUrl: zero })
@@ -187,7 +212,10 @@ describe("a cluster", () => {
       yield* broker.assign(topic, 1)
       yield* broker.kill(1)
       assert.strictEqual((yield* Effect.flip(connect(broker.serviceUrls[1]))).message, "An error occurred during Open")
-      assert.strictEqual((yield* Effect.flip(connect("pulsar://elsewhere:6650"))).message, "An error occurred during Open")
+      assert.strictEqual(
+        (yield* Effect.flip(connect("pulsar://elsewhere:6650"))).message,
+        "An error occurred during Open"
+      )
       const client = yield* connect()
       assert.strictEqual((yield* client.producer(topic)).type, "PRODUCER_SUCCESS")
     }))
@@ -203,7 +231,8 @@ describe("a cluster", () => {
           : undefined
       )
       const { Connect, Failed, Redirect } = Api.CommandLookupTopicResponse_LookupType
-      const responses = yield* Effect.forEach(["loop", "gone", "else"], (name) => Effect.map(client.lookup(name), ({ body }) => body["response"]))
+      const responses = yield* Effect.forEach(["loop", "gone", "else"], (name) =>
+        Effect.map(client.lookup(name), ({ body }) => body["response"]))
       assert.deepStrictEqual(responses, [Redirect, Failed, Connect])
     }))
   it.effect("tells clients of a migrated topic", () =>
@@ -213,7 +242,8 @@ describe("a cluster", () => {
       yield* client.producer(topic)
       yield* client.subscribe(topic, "s")
       yield* broker.migrate(topic, "pulsar://other:6650")
-      yield* client.next("TOPIC_MIGRATED", ({ body }) => body["resourceType"] === Api.CommandTopicMigrated_ResourceType.Producer)
+      yield* client.next("TOPIC_MIGRATED", ({ body }) =>
+        body["resourceType"] === Api.CommandTopicMigrated_ResourceType.Producer)
       const consumer = yield* client.next("TOPIC_MIGRATED")
       assert.deepInclude(consumer.body, { brokerServiceUrl: "pulsar://other:6650", resourceId: "0" })
     }))
@@ -351,7 +381,12 @@ describe("who may come in", () => {
   const shake = (client: WireClient, token: string) =>
     client.write({
       type: Commands.Type.CONNECT,
-      connect: { clientVersion: "t", authMethodName: "token", authData: new TextEncoder().encode(token), protocolVersion: 21 }
+      connect: {
+        clientVersion: "t",
+        authMethodName: "token",
+        authData: new TextEncoder().encode(token),
+        protocolVersion: 21
+      }
     })
   it.effect("whoever has a token, and again when challenged", () =>
     Effect.gen(function*() {
@@ -404,7 +439,9 @@ describe("a link", () => {
       const socket = broker.dial(broker.serviceUrl)
       const writer = yield* socket.writer
       const early = yield* Effect.forkChild(
-        writer.write(Commands.encode({ type: Commands.Type.CONNECT, connect: { clientVersion: "t", protocolVersion: 21 } })),
+        writer.write(
+          Commands.encode({ type: Commands.Type.CONNECT, connect: { clientVersion: "t", protocolVersion: 21 } })
+        ),
         { startImmediately: true }
       )
       assert.isUndefined(early.pollUnsafe())
@@ -420,7 +457,12 @@ it.effect("reads the compacted topic: the newest of each key, then what came aft
     const client = yield* connect()
     yield* client.producer(topic, { producerId: 9n })
     const keyed = (sequenceId: number, partitionKey: string, nullValue = false) =>
-      client.sent({ producerId: 9, sequenceId, payload: nullValue ? "" : `${partitionKey}${sequenceId}`, metadata: { partitionKey, nullValue } })
+      client.sent({
+        producerId: 9,
+        sequenceId,
+        payload: nullValue ? "" : `${partitionKey}${sequenceId}`,
+        metadata: { partitionKey, nullValue }
+      })
     yield* keyed(0, "a")
     yield* keyed(1, "b")
     yield* keyed(2, "a")

@@ -2,7 +2,7 @@
  * The brokers of a test, and what they share: topics, storage, policies. Synchronous; `now` comes with every call.
  */
 import type { CursorState } from "./Cursor.ts"
-import { type Failure, fail, isFailure } from "./Failure.ts"
+import { fail, type Failure, isFailure } from "./Failure.ts"
 import { Faults } from "./Faults.ts"
 import { murmur } from "./Murmur.ts"
 import type { Redirect } from "./Outlet.ts"
@@ -99,8 +99,12 @@ export class Cluster {
     if (this.partitioned.has(name)) return fail("NotAllowedError", `${name} is a partitioned topic: use its partitions`)
     const partition = TopicName.partitionOf(name)
     const known = partition >= 0 && partition < (this.partitioned.get(TopicName.baseOf(name)) ?? 0)
-    if (!known && !(create && this.policies.autoCreateTopics)) return fail("TopicNotFound", `Topic ${name} does not exist`)
-    if (this.topics.size >= this.limits.maxTopics) return fail("NotAllowedError", "the broker has as many topics as it keeps")
+    if (!known && !(create && this.policies.autoCreateTopics)) {
+      return fail("TopicNotFound", `Topic ${name} does not exist`)
+    }
+    if (this.topics.size >= this.limits.maxTopics) {
+      return fail("NotAllowedError", "the broker has as many topics as it keeps")
+    }
     const topic = new Topic(name, this.limits, this.#ledgers++, this.policies.deduplication, () => this.onWork())
     this.topics.set(name, topic)
     this.watchers.changed([name], [])
@@ -153,7 +157,9 @@ export class Cluster {
   unload(name: string, node: number | undefined, tell: boolean): void {
     if (node !== undefined) this.#assigned.set(name, node)
     const owner = node === undefined ? undefined : this.nodes[node]
-    const redirect: Redirect | undefined = tell && owner !== undefined ? { serviceUrl: owner.serviceUrl, serviceUrlTls: undefined } : undefined
+    const redirect: Redirect | undefined = tell && owner !== undefined
+      ? { serviceUrl: owner.serviceUrl, serviceUrlTls: undefined }
+      : undefined
     const topic = this.topics.get(name)
     topic?.disconnect(redirect)
     topic?.log.roll(this.#ledgers++)
@@ -163,7 +169,7 @@ export class Cluster {
   kill(node: Node, cursors: ReadonlyMap<string, ReadonlyMap<string, CursorState>> | undefined): void {
     const owned = [...this.topics.values()].filter((topic) => this.ownerOf(topic.name) === node)
     node.up = false
-    for (const session of [...node.sessions]) session.abort()
+    for (const session of node.sessions) session.abort()
     for (const topic of owned) topic.recover(this.#ledgers++, cursors?.get(topic.name))
   }
 

@@ -13,7 +13,9 @@ const countOnes = (words: AckSet): number => {
 
 const allOpen = (messages: number): Array<bigint> => {
   const words: Array<bigint> = []
-  for (let left = messages; left > 0; left -= 64) words.push(left >= 64 ? 0xffff_ffff_ffff_ffffn : (1n << BigInt(left)) - 1n)
+  for (let left = messages; left > 0; left -= 64) {
+    words.push(left >= 64 ? 0xffff_ffff_ffff_ffffn : (1n << BigInt(left)) - 1n)
+  }
   return words
 }
 

@@ -1,5 +1,5 @@
 /** A refusal as the wire knows it: one of the broker's error codes and a text. */
-import { Api } from "@perigee/proto/wire"
+import { type Api } from "@perigee/proto/wire"
 
 export type ErrorCode = keyof typeof Api.ServerError & string
 

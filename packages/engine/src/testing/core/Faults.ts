@@ -92,7 +92,7 @@ export class Faults {
     this.#armed = []
   }
 
-  catch(direction: "inbound" | "outbound", type: number, topic: string | undefined): FaultAction | undefined {
+  intercept(direction: "inbound" | "outbound", type: number, topic: string | undefined): FaultAction | undefined {
     if (this.#armed.length === 0) return undefined
     const name = names.get(type)
     for (const armed of this.#armed) {

@@ -35,7 +35,9 @@ export class KeyShared implements Dispatcher {
       return fail("ConsumerAssignError", "Subscription is of a different key-shared mode")
     }
     const taken = consumers.flatMap(({ ranges }) => ranges ?? [])
-    const conflict = consumer.ranges?.find((range) => taken.some((other) => range.start <= other.end && other.start <= range.end))
+    const conflict = consumer.ranges?.find((range) =>
+      taken.some((other) => range.start <= other.end && other.start <= range.end)
+    )
     if (conflict !== undefined) {
       return fail("ConsumerAssignError", `Range conflict with another consumer: [${conflict.start}, ${conflict.end}]`)
     }
@@ -45,7 +47,7 @@ export class KeyShared implements Dispatcher {
   }
 
   removed(consumer: Consumer): void {
-    for (const index of [...consumer.pending.keys()]) this.#release(consumer, index, false)
+    for (const index of consumer.pending.keys()) this.#release(consumer, index, false)
     this.#place()
     if (this.#subscription.consumers.length === 0) this.rewind()
   }
@@ -68,30 +70,29 @@ export class KeyShared implements Dispatcher {
 
   dispatch(now: number): void {
     const subscription = this.#subscription
-    /** Slots with an entry that had to stay: nothing behind it may overtake. */
-    const blocked = new Set<number>()
+    // Oldest first, and readiness only ever falls in one pass: what has to stay is never overtaken by its own slot.
     for (const index of subscription.replay.values()) {
       const entry = subscription.log.get(index)
       if (entry === undefined || subscription.cursor.isAcked(index)) subscription.replay.delete(index)
-      else if (this.#offer(entry, blocked)) subscription.replay.delete(index)
+      else if (this.#offer(entry)) subscription.replay.delete(index)
     }
-    while (subscription.replay.size < LOOK_AHEAD && subscription.consumers.some((consumer) => isReady(subscription, consumer))) {
+    while (
+      subscription.replay.size < LOOK_AHEAD &&
+      subscription.consumers.some((consumer) => isReady(subscription, consumer))
+    ) {
       const entry = subscription.read(now)
       if (entry === undefined) return
-      if (!this.#offer(entry, blocked)) subscription.replay.add(entry.index)
+      if (!this.#offer(entry)) subscription.replay.add(entry.index)
     }
   }
 
-  #offer(entry: Entry, blocked: Set<number>): boolean {
+  #offer(entry: Entry): boolean {
     const slot = slotOf(entry)
     const consumer = this.#select(slot)
     const holder = this.#holders.get(slot)
-    const free = consumer !== undefined &&
-      (consumer.allowOutOfOrder || (!blocked.has(slot) && (holder === undefined || holder.consumer === consumer)))
-    if (!free || !isReady(this.#subscription, consumer)) {
-      blocked.add(slot)
-      return false
-    }
+    if (consumer === undefined || !isReady(this.#subscription, consumer)) return false
+    // Order within a key holds over a change of consumers: the next one waits until the last has settled.
+    if (holder !== undefined && holder.consumer !== consumer && !consumer.allowOutOfOrder) return false
     if (holder?.consumer === consumer) holder.count++
     else this.#holders.set(slot, { consumer, count: 1 })
     this.#subscription.send(consumer, entry)
@@ -110,7 +111,10 @@ export class KeyShared implements Dispatcher {
 
   #place(): void {
     this.#ring = this.#subscription.consumers.flatMap((consumer) =>
-      Array.from({ length: RING_POINTS }, (_, point) => ({ slot: murmur(`${consumer.name}${point}`) % KEY_RANGE, consumer }))
+      Array.from(
+        { length: RING_POINTS },
+        (_, point) => ({ slot: murmur(`${consumer.name}${point}`) % KEY_RANGE, consumer })
+      )
     ).sort((a, b) => a.slot - b.slot)
   }
 

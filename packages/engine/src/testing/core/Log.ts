@@ -74,7 +74,9 @@ export class Log {
     const full = () => this.#entries.length >= this.#limits.maxEntries || this.#bytes + size > this.#limits.maxBytes
     if (!full()) return true
     let drop = 0
-    while (drop < this.#entries.length && this.#start + drop < settled) this.#bytes -= this.#entries[drop++]!.section.length
+    while (drop < this.#entries.length && this.#start + drop < settled) {
+      this.#bytes -= this.#entries[drop++]!.section.length
+    }
     this.#entries = this.#entries.slice(drop)
     this.#start += drop
     return !full()
@@ -110,7 +112,9 @@ export class Log {
     const ledger = this.#ledgers.find(({ id }) => id === position.ledger)
     if (ledger === undefined || position.entry < 0) return undefined
     const entry = this.get(ledger.first + position.entry)
-    return entry !== undefined && entry.ledger === position.ledger && entry.entry === position.entry ? entry.index : undefined
+    return entry !== undefined && entry.ledger === position.ledger && entry.entry === position.entry
+      ? entry.index
+      : undefined
   }
 
   /** Index of the first entry stored at or after a time; {@link end} when there is none. */

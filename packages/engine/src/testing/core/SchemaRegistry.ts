@@ -1,7 +1,7 @@
 /**
  * The schemas of one topic: numbered versions, and the rule by which a new one is admitted.
  */
-import { type Failure, fail } from "./Failure.ts"
+import { fail, type Failure } from "./Failure.ts"
 
 export interface StoredSchema {
   readonly name: string
@@ -15,7 +15,8 @@ export type SchemaCompatibility = "FULL" | "ALWAYS_COMPATIBLE" | "ALWAYS_INCOMPA
 
 const decoder = new TextDecoder()
 
-const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && a.every((byte, at) => byte === b[at])
+const sameBytes = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((byte, at) => byte === b[at])
 
 /** JSON with the keys of objects in order, so that layout does not matter. */
 const canonical = (value: unknown): string => {

@@ -4,7 +4,7 @@
 import { Api, Commands, Frame, Metadata, ProtoWriter, WireFormatError } from "@perigee/proto/wire"
 import type { Cluster, Node } from "./Cluster.ts"
 import type { Consumer } from "./Consumer.ts"
-import { type ErrorCode, type Failure, fail } from "./Failure.ts"
+import { type ErrorCode, fail, type Failure } from "./Failure.ts"
 import type { FaultAction } from "./Faults.ts"
 import * as Connecting from "./handlers/Connecting.ts"
 import * as Consuming from "./handlers/Consuming.ts"
@@ -31,7 +31,7 @@ export interface AttachedConsumer {
 /** The request id that means "none" on the wire. */
 const NO_REQUEST = 0xffff_ffff_ffff_ffffn
 
-/** Closed producers and consumers whose late commands are ignored instead of ending the connection. */
+/** Producers closed by the broker, whose late messages are ignored instead of ending the connection. */
 const REMEMBERED = 256
 
 export class Session implements Outlet {
@@ -93,7 +93,7 @@ export class Session implements Outlet {
   }
 
   get writable(): boolean {
-    return this.#outboxBytes < this.cluster.limits.maxOutbox
+    return !this.isClosed && this.#outboxBytes < this.cluster.limits.maxOutbox
   }
 
   /** Goes on with what stopped because too much waited. */
@@ -143,11 +143,16 @@ export class Session implements Outlet {
       return
     }
     const command = Commands.decode(buffer.subarray(start, commandEnd))
-    this.#guarded(type, this.#topicOf(command), () => this.#handle(command), (failure) => this.#refuse(command, failure))
+    this.#guarded(
+      type,
+      this.#topicOf(command),
+      () => this.#handle(command),
+      (failure) => this.#refuse(command, failure)
+    )
   }
 
   #guarded(type: number, topic: string | undefined, handle: () => void, reject: (failure: Failure) => void): void {
-    const fault = this.cluster.faults.catch("inbound", type, topic)
+    const fault = this.cluster.faults.intercept("inbound", type, topic)
     switch (fault?._tag) {
       case undefined:
       case "Corrupt":
@@ -169,17 +174,22 @@ export class Session implements Outlet {
   }
 
   #topicOf(command: Api.BaseCommand): string | undefined {
-    const named = command.producer ?? command.subscribe ?? command.lookupTopic ?? command.partitionMetadata ?? command.getSchema ??
+    const named = command.producer ?? command.subscribe ?? command.lookupTopic ?? command.partitionMetadata ??
+      command.getSchema ??
       command.getOrCreateSchema
     if (named !== undefined) return TopicName.normalise(named.topic)
     const consumer = command.ack ?? command.flow ?? command.seek ?? command.unsubscribe ?? command.closeConsumer ??
       command.getLastMessageId ?? command.redeliverUnacknowledgedMessages
     if (consumer !== undefined) return this.consumers.get(Number(consumer.consumerId))?.topic.name
-    return command.closeProducer === undefined ? undefined : this.producers.get(Number(command.closeProducer.producerId))?.topic.name
+    return command.closeProducer === undefined
+      ? undefined
+      : this.producers.get(Number(command.closeProducer.producerId))?.topic.name
   }
 
   #handle(command: Api.BaseCommand): void {
-    if (this.state === "new" && command.type !== Commands.Type.CONNECT && command.type !== Commands.Type.AUTH_RESPONSE) {
+    if (
+      this.state === "new" && command.type !== Commands.Type.CONNECT && command.type !== Commands.Type.AUTH_RESPONSE
+    ) {
       return this.abort()
     }
     if (command.connect !== undefined) Connecting.connect(this, command.connect)
@@ -204,7 +214,9 @@ export class Session implements Outlet {
     else if (command.consumerStats !== undefined) Consuming.stats(this, command.consumerStats)
     else if (command.getSchema !== undefined) SchemaRequests.get(this, command.getSchema)
     else if (command.getOrCreateSchema !== undefined) SchemaRequests.getOrCreate(this, command.getOrCreateSchema)
-    else if (command.pong === undefined) this.#refuse(command, fail("NotAllowedError", "this broker does not know the command"))
+    else if (command.pong === undefined) {
+      this.#refuse(command, fail("NotAllowedError", "this broker does not know the command"))
+    }
   }
 
   /** Answers a request with an error, in the form that its kind has. */
@@ -275,7 +287,7 @@ export class Session implements Outlet {
   }
 
   #emit(type: number, frame: Uint8Array, topic: string | undefined): void {
-    const fault = this.cluster.faults.catch("outbound", type, topic)
+    const fault = this.cluster.faults.intercept("outbound", type, topic)
     if (fault === undefined) return this.#push(frame)
     this.#emitFaulty(fault, frame)
   }

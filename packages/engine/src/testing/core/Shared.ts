@@ -21,7 +21,7 @@ export class Shared implements Dispatcher {
   }
 
   removed(consumer: Consumer): void {
-    for (const index of [...consumer.pending.keys()]) this.#subscription.giveBack(consumer, index, false)
+    for (const index of consumer.pending.keys()) this.#subscription.giveBack(consumer, index, false)
     if (this.#subscription.consumers.length === 0) this.rewind()
   }
 

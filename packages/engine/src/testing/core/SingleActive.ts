@@ -45,7 +45,7 @@ export class SingleActive implements Dispatcher {
   dispatch(now: number): void {
     const consumer = this.#active
     if (consumer === undefined) return
-    while (consumer.permits > 0 && consumer.outlet.writable) {
+    while (this.#active === consumer && consumer.permits > 0 && consumer.outlet.writable) {
       const entry = this.#subscription.read(now)
       if (entry === undefined) return
       this.#subscription.send(consumer, entry)
@@ -81,7 +81,9 @@ export class SingleActive implements Dispatcher {
     if (chosen === undefined || this.#exclusive) return
     if (chosen !== previous) {
       if (previous !== undefined) this.rewind()
-      for (const consumer of this.#subscription.consumers) consumer.outlet.activeChange(consumer.id, consumer === chosen)
+      for (const consumer of this.#subscription.consumers) {
+        consumer.outlet.activeChange(consumer.id, consumer === chosen)
+      }
     } else if (joined !== undefined) {
       joined.outlet.activeChange(joined.id, false)
     }

@@ -3,7 +3,7 @@
  */
 import { Consumer, type ConsumerOptions } from "./Consumer.ts"
 import { type AckSet, Cursor, type CursorState } from "./Cursor.ts"
-import { type Failure, fail } from "./Failure.ts"
+import { fail, type Failure } from "./Failure.ts"
 import { IndexSet } from "./IndexSet.ts"
 import { KeyShared } from "./KeyShared.ts"
 import type { Entry, Log } from "./Log.ts"
@@ -60,6 +60,8 @@ export class Subscription {
   skip: ((entry: Entry) => boolean) | undefined
   readonly #onDelayed: () => void
   #dispatcher: Dispatcher | undefined
+  #dispatching = false
+  #wanted = false
 
   constructor(options: SubscriptionOptions) {
     this.name = options.name
@@ -122,12 +124,23 @@ export class Subscription {
   }
 
   dispatch(now: number): void {
-    for (const [index, due] of this.delayed) {
-      if (due > now) continue
-      this.delayed.delete(index)
-      this.replay.add(index)
+    this.#wanted = true
+    // What is sent may make room or end a connection at once, and ask for more from inside.
+    if (this.#dispatching) return
+    this.#dispatching = true
+    try {
+      while (this.#wanted) {
+        this.#wanted = false
+        for (const [index, due] of this.delayed) {
+          if (due > now) continue
+          this.delayed.delete(index)
+          this.replay.add(index)
+        }
+        this.#dispatcher?.dispatch(now)
+      }
+    } finally {
+      this.#dispatching = false
     }
-    this.#dispatcher?.dispatch(now)
   }
 
   /** The next entry nobody has read, in log order; entries that are not due are put aside. */
@@ -186,13 +199,13 @@ export class Subscription {
     this.cursor.ackBelow(partial ? index : index + 1)
     if (partial) this.acknowledge(index, remaining)
     for (const consumer of this.consumers) {
-      for (const pending of [...consumer.pending.keys()]) {
+      for (const pending of consumer.pending.keys()) {
         if (this.cursor.isAcked(pending)) consumer.settle(pending)
       }
     }
     this.replay.deleteBelow(this.cursor.head)
-    for (const at of [...this.delayed.keys()]) if (this.cursor.isAcked(at)) this.delayed.delete(at)
-    for (const at of [...this.redeliveries.keys()]) if (this.cursor.isAcked(at)) this.redeliveries.delete(at)
+    for (const at of this.delayed.keys()) if (this.cursor.isAcked(at)) this.delayed.delete(at)
+    for (const at of this.redeliveries.keys()) if (this.cursor.isAcked(at)) this.redeliveries.delete(at)
     this.next = Math.max(this.next, this.cursor.head)
   }
 

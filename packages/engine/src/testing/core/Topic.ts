@@ -4,7 +4,7 @@
 import type { Metadata } from "@perigee/proto/wire"
 import type { CursorState } from "./Cursor.ts"
 import { Deduplication } from "./Deduplication.ts"
-import { type Failure, fail } from "./Failure.ts"
+import { fail, type Failure } from "./Failure.ts"
 import { type Entry, Log, type LogLimits, type Position } from "./Log.ts"
 import type { Outlet, Redirect } from "./Outlet.ts"
 import { SchemaRegistry } from "./SchemaRegistry.ts"
@@ -105,7 +105,8 @@ export class Topic {
     if (refusal !== undefined) return refusal === "wait" ? false : refusal
     const previous = this.producers.get(producer.name)
     if (previous !== undefined) {
-      const successor = previous.id === producer.id && previous.outlet === producer.outlet && previous.epoch < producer.epoch
+      const successor = previous.id === producer.id && previous.outlet === producer.outlet &&
+        previous.epoch < producer.epoch
       if (!successor) return fail("ProducerBusy", `Producer with name '${producer.name}' is already connected to topic`)
     }
     this.producers.set(producer.name, producer)
@@ -122,7 +123,9 @@ export class Topic {
   #admit(producer: Producer): Failure | "wait" | undefined {
     const owned = this.#exclusive !== undefined || this.#waiting.length > 0
     if (producer.mode === "Shared") {
-      return owned ? fail("ProducerBusy", `Topic has an existing exclusive producer: ${this.#exclusive?.name ?? ""}`) : undefined
+      return owned
+        ? fail("ProducerBusy", `Topic has an existing exclusive producer: ${this.#exclusive?.name ?? ""}`)
+        : undefined
     }
     if (producer.topicEpoch !== undefined && this.#epoch !== undefined && producer.topicEpoch < this.#epoch) {
       return fail("ProducerFenced", "Topic epoch has already moved")
@@ -142,7 +145,10 @@ export class Topic {
       this.#waiting.push(producer)
       return "wait"
     }
-    return fail("ProducerFenced", owned ? "Topic has an existing exclusive producer" : "Topic has existing shared producers")
+    return fail(
+      "ProducerFenced",
+      owned ? "Topic has an existing exclusive producer" : "Topic has existing shared producers"
+    )
   }
 
   detachProducer(producer: Producer): void {
@@ -167,8 +173,11 @@ export class Topic {
     now: number
   ): Published | Failure {
     if (this.terminated) return fail("TopicTerminatedError", "Topic was already terminated")
-    const lastChunk = metadata.chunkCount === undefined || metadata.chunkCount <= 1 || metadata.chunkId === metadata.chunkCount - 1
-    if (this.deduplicates && lastChunk && this.deduplication.isDuplicate(producer.name, sequenceId)) return { entry: undefined }
+    const lastChunk = metadata.chunkCount === undefined || metadata.chunkCount <= 1 ||
+      metadata.chunkId === metadata.chunkCount - 1
+    if (this.deduplicates && lastChunk && this.deduplication.isDuplicate(producer.name, sequenceId)) {
+      return { entry: undefined }
+    }
     if (!this.log.reserve(section.length, this.#settled)) {
       return fail("ProducerBlockedQuotaExceededException", "the topic holds as much as this broker keeps of one")
     }
@@ -206,7 +215,9 @@ export class Topic {
       }
       return existing
     }
-    if (this.subscriptions.size >= this.#limits.maxAttached) return fail("NotAllowedError", "Topic reached max subscriptions limit")
+    if (this.subscriptions.size >= this.#limits.maxAttached) {
+      return fail("NotAllowedError", "Topic reached max subscriptions limit")
+    }
     const subscription = new Subscription({
       name: options.name,
       log: this.log,
@@ -277,7 +288,7 @@ export class Topic {
   /** Makes everyone attached look the topic up again. */
   disconnect(redirect: Redirect | undefined): void {
     this.#closeProducers(redirect)
-    for (const subscription of [...this.subscriptions.values()]) {
+    for (const subscription of this.subscriptions.values()) {
       subscription.closeConsumers(redirect)
       this.release(subscription)
     }
@@ -287,7 +298,7 @@ export class Topic {
     const refusal = fail("ServiceNotReady", "the topic is closed")
     for (const waiting of this.#waiting) waiting.onRefused(refusal)
     this.#waiting = []
-    for (const producer of [...this.producers.values()]) producer.outlet.closeProducer(producer.id, redirect)
+    for (const producer of this.producers.values()) producer.outlet.closeProducer(producer.id, redirect)
     this.producers.clear()
     this.#exclusive = undefined
   }

@@ -6,7 +6,9 @@ import { Data, Effect, type Scope } from "effect"
 import type { Socket } from "effect/socket"
 import type { Plain, Received, WireClient, WireTimeout } from "../../support/WireClient.ts"
 
-export class OperatorError extends Data.TaggedError("OperatorError")<{ readonly message: string; readonly cause?: unknown }> {}
+export class OperatorError
+  extends Data.TaggedError("OperatorError")<{ readonly message: string; readonly cause?: unknown }>
+{}
 
 export type ScriptError = Socket.SocketError | WireTimeout | OperatorError
 
@@ -59,13 +61,16 @@ export const shown = ({ message }: Received): Plain =>
     sequence: message.metadata.sequenceId.toString(),
     batch: message.metadata.batchSize,
     index: message.brokerEntry?.index?.toString(),
-    payload: message.metadata.batchSize === undefined ? decoder.decode(message.payload) : Buffer.from(message.payload).toString("hex")
+    payload: message.metadata.batchSize === undefined
+      ? decoder.decode(message.payload)
+      : Buffer.from(message.payload).toString("hex")
   }
 
 export const idOf = ({ message }: Received): MessageId.MessageId => message?.delivery.messageId ?? MessageId.earliest
 
 /** Texts of what arrived for a consumer, in order. */
-export const text = ({ message }: Received): string => message === undefined ? "(corrupt)" : decoder.decode(message.payload)
+export const text = ({ message }: Received): string =>
+  message === undefined ? "(corrupt)" : decoder.decode(message.payload)
 
 /** Takes `count` messages of a consumer. */
 export const messages = (client: WireClient, count: number, consumerId = 0) =>
@@ -78,16 +83,22 @@ export const messages = (client: WireClient, count: number, consumerId = 0) =>
 export const quiet = (client: WireClient, consumerId = 0) =>
   Effect.map(
     Effect.sleep(300),
-    () => client.inbox.filter(({ body, type }) => type === "MESSAGE" && body["consumerId"] === String(consumerId)).map(text)
+    () =>
+      client.inbox.filter(({ body, type }) => type === "MESSAGE" && body["consumerId"] === String(consumerId)).map(text)
   )
 
 /** Makes records of two brokers comparable: ledgers by order of appearance, no texts for humans, no addresses, no clocks. */
-export const normalise = (record: ReadonlyArray<readonly [string, unknown]>, namespace: string): ReadonlyArray<readonly [string, unknown]> => {
+export const normalise = (
+  record: ReadonlyArray<readonly [string, unknown]>,
+  namespace: string
+): ReadonlyArray<readonly [string, unknown]> => {
   const ledgers = new Map<string, string>()
   const walk = (value: unknown, key: string): unknown => {
     switch (key) {
       case "ledgerId": {
-        if (typeof value !== "string" || value.startsWith("-") || value === MessageId.latest.ledger.toString()) return value
+        if (typeof value !== "string" || value.startsWith("-") || value === MessageId.latest.ledger.toString()) {
+          return value
+        }
         const name = ledgers.get(value) ?? `ledger ${ledgers.size}`
         ledgers.set(value, name)
         return name
@@ -114,7 +125,9 @@ export const normalise = (record: ReadonlyArray<readonly [string, unknown]>, nam
     if (Array.isArray(value)) return value.map((inner) => walk(inner, ""))
     if (typeof value !== "object" || value === null) return value
     return Object.fromEntries(
-      Object.entries(value).filter(([, inner]) => inner !== undefined).sort(([a], [b]) => a < b ? -1 : 1).map(([inner, of]) => [inner, walk(of, inner)])
+      Object.entries(value).filter(([, inner]) => inner !== undefined).sort(([a], [b]) => a < b ? -1 : 1).map((
+        [inner, of]
+      ) => [inner, walk(of, inner)])
     )
   }
   return record.map(([label, value]) => [label, walk(value, "")] as const)

@@ -9,7 +9,9 @@ const position = Api.CommandSubscribe_InitialPosition
 const fill = (client: WireClient, topic: string, texts: ReadonlyArray<string>) =>
   Effect.andThen(
     client.producer(topic, { producerId: 99n }),
-    Effect.forEach(texts, (payload, sequenceId) => client.sent({ producerId: 99, sequenceId, payload }), { discard: true })
+    Effect.forEach(texts, (payload, sequenceId) => client.sent({ producerId: 99, sequenceId, payload }), {
+      discard: true
+    })
   )
 
 const closeConsumer = (client: WireClient, consumerId = 0) =>
@@ -18,7 +20,11 @@ const closeConsumer = (client: WireClient, consumerId = 0) =>
     closeConsumer: { consumerId: BigInt(consumerId), requestId }
   }))
 
-const redeliver = (client: WireClient, ids: ReadonlyArray<MessageId.MessageId>, options: { readonly consumerId?: number; readonly consumerEpoch?: bigint } = {}) =>
+const redeliver = (
+  client: WireClient,
+  ids: ReadonlyArray<MessageId.MessageId>,
+  options: { readonly consumerId?: number; readonly consumerEpoch?: bigint } = {}
+) =>
   client.write({
     type: Commands.Type.REDELIVER_UNACKNOWLEDGED_MESSAGES,
     redeliverUnacknowledgedMessages: {
@@ -94,7 +100,16 @@ export const consuming = [
     ]
     for (const [at, options] of starts.entries()) {
       const consumerId = at + 1
-      see(`reader ${at}`, answer(yield* client.subscribe(topic("a"), `reader-${at}`, { consumerId: BigInt(consumerId), durable: false, ...options })))
+      see(
+        `reader ${at}`,
+        answer(
+          yield* client.subscribe(topic("a"), `reader-${at}`, {
+            consumerId: BigInt(consumerId),
+            durable: false,
+            ...options
+          })
+        )
+      )
       yield* client.flow(10, consumerId)
       const seen = yield* quiet(client, consumerId)
       see(`reader ${at} sees`, seen.map((payload) => payload.startsWith("m") ? payload : "batch"))
@@ -103,7 +118,13 @@ export const consuming = [
   script("keeps open only what a batch's acknowledgements leave open", function*({ connect, see, topic }) {
     const client = yield* connect
     yield* client.producer(topic("a"), { producerId: 99n })
-    yield* client.sent({ producerId: 99, sequenceId: 0, payload: "", batch: ["a", "b", "c", "d"], highestSequenceId: 3 })
+    yield* client.sent({
+      producerId: 99,
+      sequenceId: 0,
+      payload: "",
+      batch: ["a", "b", "c", "d"],
+      highestSequenceId: 3
+    })
     yield* client.sent({ producerId: 99, sequenceId: 4, payload: "m4" })
     yield* client.subscribe(topic("a"), "s", { subType: type.Shared })
     yield* client.flow(10)
@@ -139,7 +160,10 @@ export const consuming = [
     yield* client.subscribe(topic("a"), "s", { consumerId: 1n })
     yield* client.flow(10, 1)
     see("from m1", (yield* messages(client, 3, 1)).map(shown))
-    see("into the batch", answer(yield* client.ack([idOf(all[2]!)], { cumulative: true, consumerId: 1, ackSet: [0b100n] })))
+    see(
+      "into the batch",
+      answer(yield* client.ack([idOf(all[2]!)], { cumulative: true, consumerId: 1, ackSet: [0b100n] }))
+    )
     yield* closeConsumer(client, 1)
     yield* client.subscribe(topic("a"), "s", { consumerId: 2n })
     yield* client.flow(10, 2)
@@ -149,7 +173,13 @@ export const consuming = [
     const client = yield* connect
     yield* client.producer(topic("a"), { producerId: 99n })
     for (let sequenceId = 0; sequenceId < 4; sequenceId++) {
-      yield* client.sent({ producerId: 99, sequenceId: sequenceId * 3, payload: "", batch: ["a", "b", "c"], highestSequenceId: sequenceId * 3 + 2 })
+      yield* client.sent({
+        producerId: 99,
+        sequenceId: sequenceId * 3,
+        payload: "",
+        batch: ["a", "b", "c"],
+        highestSequenceId: sequenceId * 3 + 2
+      })
     }
     yield* client.subscribe(topic("a"), "s")
     // How far a broker overshoots depends on its guess of the batch size; that it does, and pays it back, does not.
@@ -165,9 +195,22 @@ export const consuming = [
     see("exclusive", answer(yield* client.subscribe(topic("a"), "s")))
     see("second exclusive", answer(yield* client.subscribe(topic("a"), "s", { consumerId: 1n })))
     see("shared", answer(yield* client.subscribe(topic("a"), "s", { consumerId: 2n, subType: type.Shared })))
-    see("missing topic", answer(yield* client.subscribe(topic("missing"), "s", { consumerId: 3n, forceTopicCreation: false })))
-    see("compacted on shared", answer(yield* client.subscribe(topic("b"), "s", { consumerId: 4n, subType: type.Shared, readCompacted: true })))
-    see("bad name", answer(yield* client.subscribe("nowhere://x", "s", { consumerId: 5n }).pipe(Effect.catchTag("WireTimeout", () => Effect.succeed({ type: "ERROR", body: {}, message: undefined } as const)))))
+    see(
+      "missing topic",
+      answer(yield* client.subscribe(topic("missing"), "s", { consumerId: 3n, forceTopicCreation: false }))
+    )
+    see(
+      "compacted on shared",
+      answer(yield* client.subscribe(topic("b"), "s", { consumerId: 4n, subType: type.Shared, readCompacted: true }))
+    )
+    see(
+      "bad name",
+      answer(
+        yield* client.subscribe("nowhere://x", "s", { consumerId: 5n }).pipe(
+          Effect.catchTag("WireTimeout", () => Effect.succeed({ type: "ERROR", body: {}, message: undefined } as const))
+        )
+      )
+    )
   }),
   script("gives back to Shared what a consumer held", function*({ connect, see, topic }) {
     const client = yield* connect
@@ -221,14 +264,27 @@ export const consuming = [
     yield* fill(client, topic("a"), ["m0", "m1"])
     yield* client.subscribe(topic("a"), "s", { subType: type.Failover, consumerName: "a", priorityLevel: 0 })
     see("first", answer(yield* client.next("ACTIVE_CONSUMER_CHANGE", ({ body }) => body["consumerId"] === "0")))
-    yield* client.subscribe(topic("a"), "s", { subType: type.Failover, consumerName: "b", priorityLevel: 1, consumerId: 1n })
+    yield* client.subscribe(topic("a"), "s", {
+      subType: type.Failover,
+      consumerName: "b",
+      priorityLevel: 1,
+      consumerId: 1n
+    })
     see("second", answer(yield* client.next("ACTIVE_CONSUMER_CHANGE", ({ body }) => body["consumerId"] === "1")))
     yield* client.flow(10)
     yield* client.flow(10, 1)
     see("active one", (yield* messages(client, 2)).map(shown))
     see("standby", yield* quiet(client, 1))
     yield* closeConsumer(client)
-    see("promoted", answer(yield* client.next("ACTIVE_CONSUMER_CHANGE", ({ body }) => body["consumerId"] === "1" && body["isActive"] === true)))
+    see(
+      "promoted",
+      answer(
+        yield* client.next(
+          "ACTIVE_CONSUMER_CHANGE",
+          ({ body }) => body["consumerId"] === "1" && body["isActive"] === true
+        )
+      )
+    )
     see("takes over", (yield* messages(client, 2, 1)).map(shown))
   }),
   script("keeps each key of Key_Shared with one consumer", function*({ connect, see, topic }) {
@@ -241,17 +297,28 @@ export const consuming = [
     yield* client.producer(topic("a"), { producerId: 99n })
     for (let sequenceId = 0; sequenceId < 40; sequenceId++) {
       const partitionKey = `k${sequenceId % 8}`
-      yield* client.sent({ producerId: 99, sequenceId, payload: `${partitionKey}:${sequenceId}`, metadata: { partitionKey } })
+      yield* client.sent({
+        producerId: 99,
+        sequenceId,
+        payload: `${partitionKey}:${sequenceId}`,
+        metadata: { partitionKey }
+      })
     }
     yield* Effect.sleep(300)
     const seen = client.inbox.filter((received) => received.type === "MESSAGE")
     const byKey = Map.groupBy(seen, (received) => text(received).split(":")[0]!)
     see("count", seen.length)
-    see("one consumer a key", [...byKey.values()].every((group) => new Set(group.map(({ body }) => body["consumerId"])).size === 1))
-    see("in order", [...byKey.values()].every((group) => {
-      const numbers = group.map((received) => Number(text(received).split(":")[1]))
-      return numbers.every((number, at) => at === 0 || number > numbers[at - 1]!)
-    }))
+    see(
+      "one consumer a key",
+      [...byKey.values()].every((group) => new Set(group.map(({ body }) => body["consumerId"])).size === 1)
+    )
+    see(
+      "in order",
+      [...byKey.values()].every((group) => {
+        const numbers = group.map((received) => Number(text(received).split(":")[1]))
+        return numbers.every((number, at) => at === 0 || number > numbers[at - 1]!)
+      })
+    )
   }),
   script("gives fixed ranges of Key_Shared what falls into them", function*({ connect, see, topic }) {
     const client = yield* connect
@@ -266,10 +333,53 @@ export const consuming = [
     yield* client.flow(100, 1)
     yield* client.producer(topic("a"), { producerId: 99n })
     for (let sequenceId = 0; sequenceId < 16; sequenceId++) {
-      yield* client.sent({ producerId: 99, sequenceId, payload: `k${sequenceId}`, metadata: { partitionKey: `k${sequenceId}` } })
+      yield* client.sent({
+        producerId: 99,
+        sequenceId,
+        payload: `k${sequenceId}`,
+        metadata: { partitionKey: `k${sequenceId}` }
+      })
     }
     see("low keys", (yield* quiet(client)).sort())
     see("high keys", (yield* quiet(client, 1)).sort())
+  }),
+  script("sends again what Key_Shared is told to, in order", function*({ connect, see, topic }) {
+    const client = yield* connect
+    const keyed = { subType: type.Key_Shared }
+    yield* client.subscribe(topic("a"), "s", keyed)
+    yield* client.flow(100)
+    yield* client.producer(topic("a"), { producerId: 99n })
+    for (let sequenceId = 0; sequenceId < 6; sequenceId++) {
+      yield* client.sent({
+        producerId: 99,
+        sequenceId,
+        payload: `m${sequenceId}`,
+        metadata: { partitionKey: `k${sequenceId % 2}` }
+      })
+    }
+    const all = yield* messages(client, 6)
+    yield* client.ack([idOf(all[0]!)])
+    yield* redeliver(client, all.slice(2, 5).map(idOf))
+    see("again", (yield* messages(client, 3)).map(shown))
+    yield* client.subscribe(topic("a"), "s", { ...keyed, consumerId: 1n })
+    yield* client.flow(100, 1)
+    yield* closeConsumer(client)
+    see("to the other", yield* quiet(client, 1))
+  }),
+  script("reports a consumer's state", function*({ connect, see, topic }) {
+    const client = yield* connect
+    yield* fill(client, topic("a"), five)
+    yield* client.subscribe(topic("a"), "s", { subType: type.Shared, consumerName: "me" })
+    yield* client.flow(3)
+    const [first] = yield* messages(client, 3)
+    yield* client.ack([idOf(first!)])
+    const stats = yield* client.request(
+      "CONSUMER_STATS_RESPONSE",
+      (requestId) => ({ type: Commands.Type.CONSUMER_STATS, consumerStats: { consumerId: 0n, requestId } })
+    )
+    const { availablePermits, blockedConsumerOnUnackedMsgs, consumerName, msgBacklog, type: kind, unackedMessages } =
+      stats.body
+    see("stats", { availablePermits, blockedConsumerOnUnackedMsgs, consumerName, kind, msgBacklog, unackedMessages })
   }),
   script("holds a delayed message back, for Shared", function*({ connect, see, topic }) {
     const client = yield* connect
@@ -278,7 +388,12 @@ export const consuming = [
     yield* client.flow(10)
     yield* client.flow(10, 1)
     yield* client.producer(topic("a"), { producerId: 99n })
-    yield* client.sent({ producerId: 99, sequenceId: 0, payload: "later", metadata: { deliverAtTime: Date.now() + 1500 } })
+    yield* client.sent({
+      producerId: 99,
+      sequenceId: 0,
+      payload: "later",
+      metadata: { deliverAtTime: Date.now() + 1500 }
+    })
     yield* client.sent({ producerId: 99, sequenceId: 1, payload: "now" })
     see("exclusive", (yield* messages(client, 2, 1)).map(text))
     see("shared", (yield* messages(client, 2)).map(text))
@@ -294,7 +409,9 @@ export const consuming = [
     const all = yield* messages(client, 5)
     yield* client.ack([idOf(all[4]!)], { cumulative: true })
     let consumerId = 0
-    const id = (of: MessageId.MessageId) => ({ messageId: { ledgerId: BigInt.asUintN(64, of.ledger), entryId: BigInt.asUintN(64, of.entry) } })
+    const id = (of: MessageId.MessageId) => ({
+      messageId: { ledgerId: BigInt.asUintN(64, of.ledger), entryId: BigInt.asUintN(64, of.entry) }
+    })
     const targets = {
       "to a message": id(idOf(all[2]!)),
       "to the earliest": id(MessageId.earliest),
@@ -303,7 +420,18 @@ export const consuming = [
       "to the latest": id(MessageId.latest)
     }
     for (const [label, target] of Object.entries(targets)) {
-      see(label, answer(yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.SEEK, seek: { consumerId: BigInt(consumerId), requestId, ...target } }))))
+      see(
+        label,
+        answer(
+          yield* client.request(
+            "SUCCESS",
+            (requestId) => ({
+              type: Commands.Type.SEEK,
+              seek: { consumerId: BigInt(consumerId), requestId, ...target }
+            })
+          )
+        )
+      )
       see("told", answer(yield* client.next("CLOSE_CONSUMER")))
       consumerId++
       yield* client.subscribe(topic("a"), "s", { consumerId: BigInt(consumerId) })
@@ -315,7 +443,10 @@ export const consuming = [
     const client = yield* connect
     yield* fill(client, topic("a"), ["m0"])
     const unsubscribe = (consumerId: bigint, force: boolean) =>
-      client.request("SUCCESS", (requestId) => ({ type: Commands.Type.UNSUBSCRIBE, unsubscribe: { consumerId, requestId, force } }))
+      client.request(
+        "SUCCESS",
+        (requestId) => ({ type: Commands.Type.UNSUBSCRIBE, unsubscribe: { consumerId, requestId, force } })
+      )
     yield* client.subscribe(topic("a"), "s", { subType: type.Shared })
     yield* client.subscribe(topic("a"), "s", { subType: type.Shared, consumerId: 1n })
     see("not alone", answer(yield* unsubscribe(0n, false)))

@@ -9,14 +9,38 @@ export const producing = [
     see("lookup", answer(yield* client.lookup(topic("a"))))
     see("partitions", answer(yield* client.partitions(topic("a"))))
     see("open", answer(yield* client.producer(topic("a"))))
-    see("named", answer(yield* client.producer(topic("a"), { producerId: 1n, producerName: "mine", userProvidedProducerName: true })))
+    see(
+      "named",
+      answer(
+        yield* client.producer(topic("a"), { producerId: 1n, producerName: "mine", userProvidedProducerName: true })
+      )
+    )
     for (let sequenceId = 0; sequenceId < 3; sequenceId++) {
       see("receipt", answer(yield* client.sent({ sequenceId, payload: `m${sequenceId}` })))
     }
-    see("batch", answer(yield* client.sent({ sequenceId: 3, payload: "", batch: ["a", "b", "c"], highestSequenceId: 5 })))
+    see(
+      "batch",
+      answer(yield* client.sent({ sequenceId: 3, payload: "", batch: ["a", "b", "c"], highestSequenceId: 5 }))
+    )
     see("again", answer(yield* client.sent({ sequenceId: 3, payload: "the same sequence id" })))
-    see("close", answer(yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } }))))
-    see("close again", answer(yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } }))))
+    see(
+      "close",
+      answer(
+        yield* client.request(
+          "SUCCESS",
+          (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } })
+        )
+      )
+    )
+    see(
+      "close again",
+      answer(
+        yield* client.request(
+          "SUCCESS",
+          (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } })
+        )
+      )
+    )
   }),
   script("refuses a wrong checksum and keeps the connection", function*({ connect, see, topic }) {
     const client = yield* connect
@@ -49,15 +73,24 @@ export const producing = [
     see("exclusive", answer(yield* one.producer(topic("a"), { producerAccessMode: mode.Exclusive })))
     see("second exclusive", answer(yield* two.producer(topic("a"), { producerAccessMode: mode.Exclusive })))
     see("shared", answer(yield* two.producer(topic("a"), { producerId: 1n })))
-    see("waiting", answer(yield* two.producer(topic("a"), { producerId: 2n, producerAccessMode: mode.WaitForExclusive })))
-    yield* one.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } }))
+    see(
+      "waiting",
+      answer(yield* two.producer(topic("a"), { producerId: 2n, producerAccessMode: mode.WaitForExclusive }))
+    )
+    yield* one.request(
+      "SUCCESS",
+      (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } })
+    )
     see("its turn", answer(yield* two.next("PRODUCER_SUCCESS")))
     see("send", answer(yield* two.sent({ producerId: 2, sequenceId: 0, payload: "x" })))
     see("fencing", answer(yield* three.producer(topic("a"), { producerAccessMode: mode.ExclusiveWithFencing })))
     yield* two.send({ producerId: 2, sequenceId: 1, payload: "x" })
     yield* two.ended
     const four = yield* connect
-    see("fenced", answer(yield* four.producer(topic("a"), { producerId: 3n, producerAccessMode: mode.Exclusive, topicEpoch: 1n })))
+    see(
+      "fenced",
+      answer(yield* four.producer(topic("a"), { producerId: 3n, producerAccessMode: mode.Exclusive, topicEpoch: 1n }))
+    )
     see("send after", answer(yield* three.sent({ sequenceId: 0, payload: "y" })))
   }),
   script("refuses exclusive access beside shared producers", function*({ connect, see, topic }) {
@@ -65,7 +98,10 @@ export const producing = [
     const two = yield* connect
     yield* one.producer(topic("a"))
     see("exclusive", answer(yield* two.producer(topic("a"), { producerAccessMode: mode.Exclusive })))
-    see("waiting", answer(yield* two.producer(topic("a"), { producerId: 1n, producerAccessMode: mode.WaitForExclusive })))
+    see(
+      "waiting",
+      answer(yield* two.producer(topic("a"), { producerId: 1n, producerAccessMode: mode.WaitForExclusive }))
+    )
   }),
   script("recognises what it stored before", function*({ connect, see, topic }) {
     const named = { producerName: "mine", userProvidedProducerName: true }
@@ -75,9 +111,15 @@ export const producing = [
     for (const sequenceId of [0, 1, 1, 0, 5]) {
       see(`send ${sequenceId}`, answer(yield* client.sent({ sequenceId, payload: `m${sequenceId}`, metadata })))
     }
-    see("batch", answer(yield* client.sent({ sequenceId: 6, payload: "", batch: ["a", "b"], highestSequenceId: 7, metadata })))
+    see(
+      "batch",
+      answer(yield* client.sent({ sequenceId: 6, payload: "", batch: ["a", "b"], highestSequenceId: 7, metadata }))
+    )
     see("inside the batch", answer(yield* client.sent({ sequenceId: 7, payload: "again", metadata })))
-    yield* client.request("SUCCESS", (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } }))
+    yield* client.request(
+      "SUCCESS",
+      (requestId) => ({ type: Commands.Type.CLOSE_PRODUCER, closeProducer: { producerId: 0n, requestId } })
+    )
     see("open again", answer(yield* client.producer(topic("a"), { ...named, producerId: 1n })))
     see("stale", answer(yield* client.sent({ producerId: 1, sequenceId: 3, payload: "stale", metadata })))
     see("fresh", answer(yield* client.sent({ producerId: 1, sequenceId: 8, payload: "fresh", metadata })))

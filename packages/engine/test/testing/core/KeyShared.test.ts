@@ -55,7 +55,8 @@ class World {
   join(): void {
     const outlet: Outlet = {
       writable: true,
-      deliver: ({ consumerId, entry }: Delivery) => this.sent.push({ consumer: consumerId, index: entry.index, key: entry.key![0]! }),
+      deliver: ({ consumerId, entry }: Delivery) =>
+        this.sent.push({ consumer: consumerId, index: entry.index, key: entry.key![0]! }),
       activeChange: () => {},
       endOfTopic: () => {},
       closeConsumer: () => {},
@@ -119,7 +120,9 @@ it.effect.prop("Key_Shared holds a key's entries at one consumer at a time, in o
     let seen = 0
     world.play(steps, () => {
       for (let key = 0; key < KEYS; key++) {
-        const holders = world.consumers.filter(({ pending }) => [...pending.keys()].some((index) => world.log.get(index)!.key![0] === key))
+        const holders = world.consumers.filter(({ pending }) =>
+          [...pending.keys()].some((index) => world.log.get(index)!.key![0] === key)
+        )
         assert.isAtMost(holders.length, 1, `key ${key} is held by ${holders.map(({ name }) => name).join()}`)
       }
       // An entry goes out only when all older ones of its key are out or settled.
@@ -137,20 +140,25 @@ it.effect.prop("Key_Shared holds a key's entries at one consumer at a time, in o
     assert.strictEqual(new Set(world.sent.map(({ index }) => index)).size, world.log.end)
   }), { arbitrary: { runs: 300, size: 60 } })
 
-it.effect.prop("Shared sends an entry to one consumer at a time and loses none; permits are never overdrawn by single messages", {
-  steps: Schema.Array(Step)
-}, ({ steps }) =>
-  Effect.sync(() => {
-    const world = new World("Shared")
-    world.play(steps, () => {
-      const held = world.consumers.flatMap(({ pending }) => [...pending.keys()])
-      assert.strictEqual(new Set(held).size, held.length)
-      for (const { permits } of world.consumers) assert.isAtLeast(permits, 0)
-    })
-    world.drain()
-    assert.strictEqual(world.subscription.backlog, 0)
-    assert.strictEqual(new Set(world.sent.map(({ index }) => index)).size, world.log.end)
-  }), { arbitrary: { runs: 300, size: 60 } })
+it.effect.prop(
+  "Shared sends an entry to one consumer at a time and loses none; permits are never overdrawn by single messages",
+  {
+    steps: Schema.Array(Step)
+  },
+  ({ steps }) =>
+    Effect.sync(() => {
+      const world = new World("Shared")
+      world.play(steps, () => {
+        const held = world.consumers.flatMap(({ pending }) => [...pending.keys()])
+        assert.strictEqual(new Set(held).size, held.length)
+        for (const { permits } of world.consumers) assert.isAtLeast(permits, 0)
+      })
+      world.drain()
+      assert.strictEqual(world.subscription.backlog, 0)
+      assert.strictEqual(new Set(world.sent.map(({ index }) => index)).size, world.log.end)
+    }),
+  { arbitrary: { runs: 300, size: 60 } }
+)
 
 it.effect.prop("Failover sends to the active consumer only, each time from the first entry that is open", {
   steps: Schema.Array(Step)

@@ -33,7 +33,16 @@ it("numbers entries by ledger and messages by topic", () => {
 it("finds the first entry at or after a position, in gaps between ledgers too", () => {
   const log = filled()
   const find = (ledger: number, at: number) => log.find({ ledger, entry: at })
-  assert.deepStrictEqual([find(-1, -1), find(3, -1), find(3, 2), find(3, 9), find(5, 0), find(7, 1), find(7, 2), find(9, 0)], [
+  assert.deepStrictEqual([
+    find(-1, -1),
+    find(3, -1),
+    find(3, 2),
+    find(3, 9),
+    find(5, 0),
+    find(7, 1),
+    find(7, 2),
+    find(9, 0)
+  ], [
     0,
     0,
     2,

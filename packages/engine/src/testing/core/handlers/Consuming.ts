@@ -39,7 +39,10 @@ export const subscribe = (session: Session, command: Api.CommandSubscribe): void
   // A request that is repeated on the same connection finds its consumer there.
   if (session.consumers.has(id)) return session.success(requestId)
   if (command.readCompacted && type !== "Exclusive" && type !== "Failover") {
-    return session.error(requestId, fail("NotAllowedError", "readCompacted only allowed on failover or exclusive subscriptions"))
+    return session.error(
+      requestId,
+      fail("NotAllowedError", "readCompacted only allowed on failover or exclusive subscriptions")
+    )
   }
   const schema = storedSchema(command.topic, command.schema)
   if (schema !== undefined) {
@@ -85,7 +88,8 @@ export const subscribe = (session: Session, command: Api.CommandSubscribe): void
 }
 
 /** A command for a consumer that is not there is ignored, as brokers do: it may be on its way out. */
-const find = (session: Session, consumerId: bigint): AttachedConsumer | undefined => session.consumers.get(Number(consumerId))
+const find = (session: Session, consumerId: bigint): AttachedConsumer | undefined =>
+  session.consumers.get(Number(consumerId))
 
 const withConsumer = (
   session: Session,
@@ -156,7 +160,10 @@ export const seek = (session: Session, command: Api.CommandSeek): void =>
 export const unsubscribe = (session: Session, command: Api.CommandUnsubscribe): void =>
   withConsumer(session, command.consumerId, command.requestId, ({ consumer, subscription, topic }) => {
     if (subscription.consumers.length > 1 && !command.force) {
-      return session.error(command.requestId, fail("MetadataError", "Unconnected or shared consumer attempting to unsubscribe"))
+      return session.error(
+        command.requestId,
+        fail("MetadataError", "Unconnected or shared consumer attempting to unsubscribe")
+      )
     }
     session.consumers.delete(consumer.id)
     subscription.detach(consumer)

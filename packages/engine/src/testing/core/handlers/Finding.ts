@@ -2,7 +2,7 @@
  * LOOKUP, PARTITIONED_METADATA, GET_TOPICS_OF_NAMESPACE and the watching of topic lists.
  */
 import { Api, Commands } from "@perigee/proto/wire"
-import { type Failure, fail, isFailure } from "../Failure.ts"
+import { fail, type Failure, isFailure } from "../Failure.ts"
 import type { Session } from "../Session.ts"
 import * as TopicName from "../TopicName.ts"
 import { hashOf, matcher, type Watcher } from "../Watchers.ts"
@@ -24,7 +24,9 @@ export const lookupFailed = (session: Session, requestId: bigint, failure: Failu
 export const lookup = (session: Session, command: Api.CommandLookupTopic): void => {
   const { requestId } = command
   const topic = TopicName.normalise(command.topic)
-  if (topic === undefined) return lookupFailed(session, requestId, fail("InvalidTopicName", `Invalid topic name: ${command.topic}`))
+  if (topic === undefined) {
+    return lookupFailed(session, requestId, fail("InvalidTopicName", `Invalid topic name: ${command.topic}`))
+  }
   const answer = session.cluster.lookup?.(topic, session.node)
   const owner = session.cluster.ownerOf(topic)
   if (answer?._tag === "Failed") return lookupFailed(session, requestId, answer.failure)
@@ -36,7 +38,9 @@ export const lookup = (session: Session, command: Api.CommandLookupTopic): void 
     type: Commands.Type.LOOKUP_RESPONSE,
     lookupTopicResponse: {
       requestId,
-      response: redirect ? Api.CommandLookupTopicResponse_LookupType.Redirect : Api.CommandLookupTopicResponse_LookupType.Connect,
+      response: redirect
+        ? Api.CommandLookupTopicResponse_LookupType.Redirect
+        : Api.CommandLookupTopicResponse_LookupType.Connect,
       brokerServiceUrl: answer?.serviceUrl ?? owner!.serviceUrl,
       authoritative: answer?.authoritative ?? true,
       proxyThroughServiceUrl: false
@@ -57,7 +61,11 @@ export const partitions = (session: Session, command: Api.CommandPartitionedTopi
           error: Api.ServerError[response.code],
           message: response.message
         }
-        : { requestId, response: Api.CommandPartitionedTopicMetadataResponse_LookupType.Success, partitions: response.partitions }
+        : {
+          requestId,
+          response: Api.CommandPartitionedTopicMetadataResponse_LookupType.Success,
+          partitions: response.partitions
+        }
     }, topic)
   if (topic === undefined) return respond(fail("InvalidTopicName", `Invalid topic name: ${command.topic}`))
   const { autoCreateTopics } = session.cluster.policies
@@ -92,7 +100,10 @@ export const watch = (session: Session, command: Api.CommandWatchTopicList): voi
   const { namespace, requestId, watcherId } = command
   const matches = command.topicsPattern.length > MAX_PATTERN ? undefined : matcher(command.topicsPattern)
   if (matches === undefined || session.watchers.size >= MAX_WATCHERS) {
-    return session.error(requestId, fail("NotAllowedError", "Unable to create topic list watcher: pattern or number of watchers"))
+    return session.error(
+      requestId,
+      fail("NotAllowedError", "Unable to create topic list watcher: pattern or number of watchers")
+    )
   }
   const current = () => session.cluster.topicsOf(namespace).filter(matches)
   const watcher: Watcher = {

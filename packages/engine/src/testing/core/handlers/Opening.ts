@@ -2,7 +2,7 @@
  * What producers and consumers have in common when they open.
  */
 import { Api } from "@perigee/proto/wire"
-import { type Failure, fail } from "../Failure.ts"
+import { fail, type Failure } from "../Failure.ts"
 import type { StoredSchema } from "../SchemaRegistry.ts"
 import type { Session } from "../Session.ts"
 import type { Topic } from "../Topic.ts"

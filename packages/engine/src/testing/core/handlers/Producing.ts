@@ -2,7 +2,7 @@
  * PRODUCER, SEND and CLOSE_PRODUCER.
  */
 import { Api, Commands, Frame, Metadata } from "@perigee/proto/wire"
-import { type Failure, fail, isFailure } from "../Failure.ts"
+import { fail, type Failure, isFailure } from "../Failure.ts"
 import { versionBytes } from "../SchemaRegistry.ts"
 import type { Session } from "../Session.ts"
 import type { AccessMode, Producer, Topic } from "../Topic.ts"
@@ -96,7 +96,7 @@ export const send = (session: Session, command: Commands.Send, section: Uint8Arr
   const { producerId, sequenceId } = command
   const attached = session.producers.get(producerId)
   if (attached === undefined) {
-    // A late frame of a producer that was just closed is harmless; of one that never was, the client is out of step.
+    // A late frame of a producer that the broker closed is harmless; of any other, the client is out of step.
     if (!session.wasClosed(producerId)) session.abort()
     return
   }
@@ -129,7 +129,7 @@ export const close = (session: Session, command: Api.CommandCloseProducer): void
   const id = Number(command.producerId)
   const attached = session.producers.get(id)
   if (attached !== undefined) {
-    session.forgetProducer(id)
+    session.producers.delete(id)
     attached.topic.detachProducer(attached.producer)
   }
   session.success(command.requestId)

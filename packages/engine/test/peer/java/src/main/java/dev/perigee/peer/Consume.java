@@ -26,38 +26,30 @@ public final class Consume {
     private Consume() {
     }
 
-    public static void main(String[] args) throws Exception {
-        Options options = new Options(args);
-        try (PulsarClient client = options.client()) {
-            @SuppressWarnings("unchecked")
-            Schema<Object> schema = (Schema<Object>) Schemas.named(options.get("schema", "bytes"));
-            ConsumerBuilder<Object> builder = client.newConsumer(schema)
-                    .topic(options.require("topic").split(","))
-                    .subscriptionName(options.require("subscription"))
-                    .subscriptionType(SubscriptionType.valueOf(options.get("type", "Exclusive")))
-                    .subscriptionInitialPosition(SubscriptionInitialPosition.valueOf(options.get("initial", "Earliest")))
-                    .enableBatchIndexAcknowledgment(options.flag("batchIndexAck", true))
-                    .readCompacted(options.flag("readCompacted", false))
-                    .receiverQueueSize(options.number("queue", 1000))
-                    .acknowledgmentGroupTime(0, TimeUnit.MILLISECONDS)
-                    .isAckReceiptEnabled(true);
-            try (Consumer<Object> consumer = builder.subscribe()) {
-                ObjectNode begin = Options.JSON.createObjectNode();
-                begin.put("subscribed", consumer.getConsumerName());
-                Options.print(begin);
-                receive(options, consumer);
-            }
-        } catch (Exception cause) {
-            ObjectNode line = Options.JSON.createObjectNode();
-            line.put("error", cause.getClass().getSimpleName());
-            line.put("message", String.valueOf(cause.getMessage()));
-            Options.print(line);
-            System.exit(3);
+    static void run(Options options, java.util.function.Consumer<ObjectNode> print) throws Exception {
+        PulsarClient client = options.client();
+        @SuppressWarnings("unchecked")
+        Schema<Object> schema = (Schema<Object>) Schemas.named(options.get("schema", "bytes"));
+        ConsumerBuilder<Object> builder = client.newConsumer(schema)
+                .topic(options.require("topic").split(","))
+                .subscriptionName(options.require("subscription"))
+                .subscriptionType(SubscriptionType.valueOf(options.get("type", "Exclusive")))
+                .subscriptionInitialPosition(SubscriptionInitialPosition.valueOf(options.get("initial", "Earliest")))
+                .enableBatchIndexAcknowledgment(options.flag("batchIndexAck", true))
+                .readCompacted(options.flag("readCompacted", false))
+                .receiverQueueSize(options.number("queue", 1000))
+                .acknowledgmentGroupTime(0, TimeUnit.MILLISECONDS)
+                .isAckReceiptEnabled(true);
+        try (Consumer<Object> consumer = builder.subscribe()) {
+            ObjectNode begin = Options.JSON.createObjectNode();
+            begin.put("subscribed", consumer.getConsumerName());
+            print.accept(begin);
+            receive(options, consumer, print);
         }
-        System.exit(0);
     }
 
-    private static void receive(Options options, Consumer<Object> consumer) throws Exception {
+    private static void receive(Options options, Consumer<Object> consumer, java.util.function.Consumer<ObjectNode> print)
+            throws Exception {
         String ack = options.get("ack", "all");
         Set<Integer> places = ack.matches("[0-9,]+")
                 ? Arrays.stream(ack.split(",")).map(Integer::valueOf).collect(Collectors.toSet())
@@ -69,7 +61,7 @@ public final class Consume {
             if (message == null) {
                 break;
             }
-            Options.print(describe(message));
+            print.accept(describe(message));
             if (ack.equals("all") || places.contains(place)) {
                 consumer.acknowledge(message);
             }

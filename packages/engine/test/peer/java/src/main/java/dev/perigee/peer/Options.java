@@ -3,6 +3,7 @@ package dev.perigee.peer;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -18,6 +19,7 @@ import org.apache.pulsar.client.api.PulsarClientException;
 final class Options {
     static final ObjectMapper JSON = new ObjectMapper();
     private static final HexFormat HEX = HexFormat.of();
+    private static final Map<String, PulsarClient> CLIENTS = new HashMap<>();
 
     private final Map<String, String> values = new LinkedHashMap<>();
 
@@ -54,7 +56,20 @@ final class Options {
         return Integer.parseInt(get(name, Integer.toString(otherwise)));
     }
 
+    /** A client for the same address and credentials is used again: closing one takes two seconds. */
     PulsarClient client() throws PulsarClientException {
+        String key = require("url") + " " + get("token", "") + " " + get("trust", "");
+        synchronized (CLIENTS) {
+            PulsarClient client = CLIENTS.get(key);
+            if (client == null) {
+                client = connect();
+                CLIENTS.put(key, client);
+            }
+            return client;
+        }
+    }
+
+    private PulsarClient connect() throws PulsarClientException {
         ClientBuilder builder = PulsarClient.builder()
                 .serviceUrl(require("url"))
                 .operationTimeout(20, TimeUnit.SECONDS);
@@ -65,11 +80,6 @@ final class Options {
             builder.tlsTrustCertsFilePath(require("trust"));
         }
         return builder.build();
-    }
-
-    static void print(ObjectNode line) {
-        System.out.println(line);
-        System.out.flush();
     }
 
     static String hex(byte[] bytes) {

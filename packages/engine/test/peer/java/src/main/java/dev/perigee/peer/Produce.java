@@ -3,13 +3,11 @@ package dev.perigee.peer;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.BufferedReader;
-import java.io.InputStreamReader;
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import org.apache.pulsar.client.api.BatcherBuilder;
 import org.apache.pulsar.client.api.CompressionType;
 import org.apache.pulsar.client.api.MessageId;
@@ -21,7 +19,7 @@ import org.apache.pulsar.client.api.Schema;
 import org.apache.pulsar.client.api.TypedMessageBuilder;
 
 /**
- * Reads one JSON object a line from standard input, sends each as a message, and prints one line a message with its id, in the order read.
+ * Sends one message for each JSON object of its input, and prints one line a message with its id, in the order read.
  *
  * <p>A line: {@code payload} (hex) or {@code value} (of the schema) or {@code repeat} (a byte count of a fixed pattern), and optionally
  * {@code key}, {@code keyBytes} (hex), {@code orderingKey} (hex), {@code properties}, {@code eventTime}, {@code sequenceId}, {@code deliverAt}.
@@ -30,58 +28,48 @@ public final class Produce {
     private Produce() {
     }
 
-    public static void main(String[] args) throws Exception {
-        Options options = new Options(args);
+    static void run(Options options, BufferedReader lines, Consumer<ObjectNode> print) throws Exception {
         String schemaName = options.get("schema", "bytes");
         @SuppressWarnings("unchecked")
         Schema<Object> schema = (Schema<Object>) Schemas.named(schemaName);
-        try (PulsarClient client = options.client()) {
-            ProducerBuilder<Object> builder = client.newProducer(schema)
-                    .topic(options.require("topic"))
-                    .sendTimeout(20, TimeUnit.SECONDS)
-                    .blockIfQueueFull(true)
-                    .compressionType(CompressionType.valueOf(options.get("compression", "NONE")))
-                    .enableBatching(options.flag("batching", false))
-                    .batchingMaxMessages(options.number("batch", 1000))
-                    .batchingMaxPublishDelay(options.number("delay", 60_000), TimeUnit.MILLISECONDS)
-                    .enableChunking(options.flag("chunking", false))
-                    .accessMode(ProducerAccessMode.valueOf(options.get("access", "Shared")));
-            if (options.flag("keyBased", false)) {
-                builder.batcherBuilder(BatcherBuilder.KEY_BASED);
-            }
-            if (options.has("chunkSize")) {
-                builder.chunkMaxMessageSize(options.number("chunkSize", 0));
-            }
-            if (options.has("name")) {
-                builder.producerName(options.require("name"));
-            }
-            try (Producer<Object> producer = builder.create()) {
-                List<CompletableFuture<MessageId>> sent = new ArrayList<>();
-                BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-                for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-                    if (!line.isBlank()) {
-                        sent.add(message(producer, schemaName, Options.JSON.readTree(line)).sendAsync());
-                    }
-                }
-                producer.flush();
-                for (CompletableFuture<MessageId> future : sent) {
-                    ObjectNode line = Options.JSON.createObjectNode();
-                    Options.putId(line, "id", future.get());
-                    Options.print(line);
-                }
-                ObjectNode end = Options.JSON.createObjectNode();
-                end.put("producer", producer.getProducerName());
-                end.put("lastSequenceId", Long.toString(producer.getLastSequenceId()));
-                Options.print(end);
-            }
-        } catch (Exception cause) {
-            ObjectNode line = Options.JSON.createObjectNode();
-            line.put("error", cause.getClass().getSimpleName());
-            line.put("message", String.valueOf(cause.getMessage()));
-            Options.print(line);
-            System.exit(3);
+        PulsarClient client = options.client();
+        ProducerBuilder<Object> builder = client.newProducer(schema)
+                .topic(options.require("topic"))
+                .sendTimeout(20, TimeUnit.SECONDS)
+                .blockIfQueueFull(true)
+                .compressionType(CompressionType.valueOf(options.get("compression", "NONE")))
+                .enableBatching(options.flag("batching", false))
+                .batchingMaxMessages(options.number("batch", 1000))
+                .batchingMaxPublishDelay(options.number("delay", 60_000), TimeUnit.MILLISECONDS)
+                .enableChunking(options.flag("chunking", false))
+                .accessMode(ProducerAccessMode.valueOf(options.get("access", "Shared")));
+        if (options.flag("keyBased", false)) {
+            builder.batcherBuilder(BatcherBuilder.KEY_BASED);
         }
-        System.exit(0);
+        if (options.has("chunkSize")) {
+            builder.chunkMaxMessageSize(options.number("chunkSize", 0));
+        }
+        if (options.has("name")) {
+            builder.producerName(options.require("name"));
+        }
+        try (Producer<Object> producer = builder.create()) {
+            List<CompletableFuture<MessageId>> sent = new ArrayList<>();
+            for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+                if (!line.isBlank()) {
+                    sent.add(message(producer, schemaName, Options.JSON.readTree(line)).sendAsync());
+                }
+            }
+            producer.flush();
+            for (CompletableFuture<MessageId> future : sent) {
+                ObjectNode line = Options.JSON.createObjectNode();
+                Options.putId(line, "id", future.get());
+                print.accept(line);
+            }
+            ObjectNode end = Options.JSON.createObjectNode();
+            end.put("producer", producer.getProducerName());
+            end.put("lastSequenceId", Long.toString(producer.getLastSequenceId()));
+            print.accept(end);
+        }
     }
 
     private static TypedMessageBuilder<Object> message(Producer<Object> producer, String schema, JsonNode line) throws Exception {
