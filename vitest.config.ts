@@ -4,6 +4,10 @@ import { defineConfig } from "vitest/config"
 // Tests run on the sources: the private export condition leads every workspace import to `src`.
 const conditions = ["@perigee/source"]
 
+/** What a package's tests share for a whole run, a server for example, is started and ended by its `test/support/globalSetup.ts`. */
+const globalSetup = (folder: string): Array<string> =>
+  existsSync(`${folder}/test/support/globalSetup.ts`) ? ["test/support/globalSetup.ts"] : []
+
 const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap((room) =>
   readdirSync(room)
     .filter((name) => existsSync(`${room}/${name}/test`))
@@ -14,6 +18,7 @@ const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap
         name,
         root: `${room}/${name}`,
         include: ["test/**/*.test.ts"],
+        globalSetup: globalSetup(`${room}/${name}`),
         testTimeout: 120_000,
         hookTimeout: 300_000
       }

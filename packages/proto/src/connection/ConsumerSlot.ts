@@ -1,0 +1,517 @@
+/**
+ * One consumer: what the broker delivered and nobody took yet, the permits, the acknowledgements, the redeliveries. It outlives connections.
+ *
+ * @since 0.1.0
+ */
+import { Deque } from "../internal/Deque.ts"
+import { ReceivedMessage } from "../ReceivedMessage.ts"
+import { BatchCursor } from "../wire/Batch.ts"
+import { ChunkAssembler, type ChunkLimits } from "../wire/Chunk.ts"
+import * as Commands from "../wire/Commands.ts"
+import * as Compression from "../wire/Compression.ts"
+import type { Schema } from "../wire/gen/PulsarApi_pb.ts"
+import * as MessageId from "../wire/MessageId.ts"
+import type { BrokerEntryMetadata, MessageMetadata, Properties } from "../wire/Metadata.ts"
+import { Acks } from "./Acks.ts"
+import { type BrokerFailure, type Events, truncate } from "./Events.ts"
+import { Redelivery } from "./Redelivery.ts"
+
+/** @category models @since 0.1.0 */
+export type SubscriptionType = "exclusive" | "shared" | "failover" | "keyShared"
+
+/** All times in milliseconds. @category models @since 0.1.0 */
+export interface ConsumerSpec {
+  readonly topic: string
+  readonly subscription: string
+  readonly type: SubscriptionType
+  readonly name: string | undefined
+  readonly durable: boolean
+  readonly initialPosition: "latest" | "earliest"
+  readonly startMessageId: MessageId.MessageId | undefined
+  /** Seconds before now to start at; 0 for none. */
+  readonly startRollback: number
+  readonly readCompacted: boolean
+  readonly priorityLevel: number | undefined
+  readonly properties: Properties
+  readonly subscriptionProperties: Properties
+  readonly schema: Schema | undefined
+  readonly keyShared: {
+    readonly sticky: ReadonlyArray<readonly [start: number, end: number]> | undefined
+    readonly allowOutOfOrder: boolean
+  } | undefined
+  readonly forceTopicCreation: boolean
+  readonly replicateSubscriptionState: boolean
+  /** Messages that may be on their way or waiting here, at least 1. */
+  readonly receiverQueue: number
+  /** 0 for none. */
+  readonly ackTimeout: number
+  /** How long acknowledgements are collected; 0 sends each at once. */
+  readonly ackGroupTime: number
+  /** Acknowledge single messages of a batch; the broker must have it on. */
+  readonly batchIndexAck: boolean
+  readonly chunks: ChunkLimits
+  readonly autoAckOldestChunk: boolean
+  /** How long a consumer with permits may hear nothing before that is reported; 0 for never. */
+  readonly stallTimeout: number
+}
+
+interface Delivered {
+  readonly id: MessageId.MessageId
+  readonly metadata: MessageMetadata
+  readonly payload: Uint8Array
+  readonly redeliveryCount: number
+  readonly brokerEntry: BrokerEntryMetadata | undefined
+  readonly ackSet: ReadonlyArray<bigint> | undefined
+  readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
+  cursor: BatchCursor | undefined
+}
+
+const isOpen = (ackSet: ReadonlyArray<bigint>, index: number): boolean =>
+  ((ackSet[index >>> 6] ?? 0n) >> BigInt(index & 63) & 1n) === 1n
+
+/** @category models @since 0.1.0 */
+export class ConsumerSlot {
+  readonly id: number
+  readonly spec: ConsumerSpec
+  state: "detached" | "opening" | "ready" | "seeking" | "closed" = "detached"
+  openRequest: number | undefined = undefined
+  hasAttached = false
+  /** Where a consumer without a durable cursor starts when it attaches. */
+  startMessageId: MessageId.MessageId | undefined
+  paused = false
+  endOfTopic = false
+  /** Whether this is the one that gets messages, for failover; `undefined` before the broker said so. */
+  isActive: boolean | undefined = undefined
+  /** Grows with each "redeliver everything": deliveries from before are dropped. */
+  epoch = 0
+  /** Permits the broker still has. */
+  balance = 0
+  /** Messages waiting here. */
+  queued = 0
+  queuedBytes = 0
+  readonly acks: Acks
+  readonly unacked = new Redelivery()
+  readonly refused = new Redelivery()
+  readonly chunks: ChunkAssembler
+  readonly totals = { received: 0, bytes: 0, acked: 0, nacked: 0, dropped: 0, redelivered: 0 }
+  #consumed = 0
+  #queue = new Deque<Delivered>()
+  #notified = false
+  #dispatches = 0
+  #stallMark = -1
+  #stallSince = 0
+  #stallReported = false
+
+  constructor(id: number, spec: ConsumerSpec) {
+    this.id = id
+    this.spec = spec
+    this.startMessageId = spec.startMessageId
+    this.acks = new Acks(spec.batchIndexAck)
+    this.chunks = new ChunkAssembler(spec.chunks)
+  }
+
+  /** Individual redelivery exists for these; the others get everything again. */
+  get isSharedType(): boolean {
+    return this.spec.type === "shared" || this.spec.type === "keyShared"
+  }
+
+  get hasMessages(): boolean {
+    return this.#queue.length > 0
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------------------
+  // Permits
+
+  /** The first grant after an attach: the whole queue, exactly once. */
+  grantInitial(now: number, push: (frame: Uint8Array) => void): void {
+    this.#consumed = 0
+    this.balance = 0
+    this.#stall(now)
+    // What is still here from before keeps its place in the queue.
+    const permits = Math.max(1, this.spec.receiverQueue - this.queued)
+    this.#grant(permits, push)
+  }
+
+  #grant(permits: number, push: (frame: Uint8Array) => void): void {
+    if (permits <= 0) return
+    this.balance += permits
+    push(Commands.encodeFlow(this.id, permits))
+  }
+
+  /** Repays what was consumed once it is half the queue. */
+  replenish(push: (frame: Uint8Array) => void): void {
+    if (this.state !== "ready" || this.paused) return
+    if (this.#consumed < Math.max(this.spec.receiverQueue >>> 1, 1)) return
+    const permits = this.#consumed
+    this.#consumed = 0
+    this.#grant(permits, push)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------------------
+  // Delivery
+
+  /** A dispatch that nobody will take: it costs a permit like any other. */
+  dropped(permits: number): void {
+    this.balance = Math.max(0, this.balance - permits)
+    this.#consumed += permits
+    this.#dispatches++
+    this.totals.dropped += permits
+  }
+
+  deliver(
+    now: number,
+    delivery: Commands.Delivery,
+    metadata: MessageMetadata,
+    payload: Uint8Array,
+    brokerEntry: BrokerEntryMetadata | undefined,
+    events: Events,
+    push: (frame: Uint8Array) => void
+  ): void {
+    const permits = metadata.batchSize ?? 1
+    if (this.state !== "ready") return
+    if (delivery.consumerEpoch !== undefined && delivery.consumerEpoch < this.epoch) {
+      this.dropped(permits)
+      this.replenish(push)
+      return
+    }
+    this.#dispatches++
+    this.#stallReported = false
+    this.balance = Math.max(0, this.balance - permits)
+    // Markers of replicated subscriptions are for brokers.
+    if (metadata.markerType !== undefined && metadata.markerType >= 10 && metadata.markerType <= 13) {
+      this.#consumed += permits
+      this.replenish(push)
+      return
+    }
+    let id = delivery.messageId
+    let chunks: ReadonlyArray<MessageId.MessageId> | undefined
+    let whole = metadata
+    let bytes = payload
+    if (metadata.chunkCount !== undefined && metadata.chunkId !== undefined && metadata.chunkCount > 1) {
+      const result = this.chunks.add(now, metadata, id, payload, (ids) => this.#abandoned(now, ids))
+      if (result._tag !== "Complete") {
+        this.#consumed++
+        if (result._tag === "Dropped") {
+          this.totals.dropped++
+          events.push({ _tag: "MessageDropped", consumerId: this.id, id, why: `chunk: ${result.why}` })
+        }
+        this.replenish(push)
+        return
+      }
+      whole = result.metadata
+      bytes = result.payload
+      chunks = result.ids
+      id = { ...id, firstChunk: result.ids[0] }
+    }
+    this.#queue.push({
+      id,
+      metadata: whole,
+      payload: bytes,
+      redeliveryCount: delivery.redeliveryCount,
+      brokerEntry,
+      ackSet: delivery.ackSet,
+      chunks,
+      cursor: undefined
+    })
+    this.queued += permits
+    this.queuedBytes += bytes.length
+    if (!this.#notified) {
+      this.#notified = true
+      events.push({ _tag: "MessagesReady", consumerId: this.id })
+    }
+  }
+
+  /** Takes up to `max` messages, in order; each repays its permit. */
+  take(
+    now: number,
+    max: number,
+    maxMessageSize: number,
+    events: Events,
+    push: (frame: Uint8Array) => void
+  ): Array<ReceivedMessage> {
+    const taken: Array<ReceivedMessage> = []
+    this.#notified = false
+    while (taken.length < max) {
+      const entry = this.#queue.peek()
+      if (entry === undefined) break
+      const size = entry.metadata.batchSize
+      if (size === undefined) {
+        this.#queue.shift()
+        this.#leave(1, entry.payload.length)
+        const payload = this.#inflate(entry, maxMessageSize, events)
+        if (payload !== undefined) taken.push(this.#message(entry, payload, undefined, undefined, -1, 0))
+        continue
+      }
+      if (entry.cursor === undefined) {
+        const payload = this.#inflate(entry, maxMessageSize, events)
+        if (payload === undefined) {
+          this.#queue.shift()
+          this.#leave(size, entry.payload.length)
+          continue
+        }
+        entry.cursor = new BatchCursor(payload, size)
+      }
+      this.#members(entry, entry.cursor, size, max, taken, events)
+    }
+    if (this.spec.ackTimeout > 0) {
+      for (const message of taken) this.unacked.set(this.#tracking(message.id), now + this.spec.ackTimeout, true)
+    }
+    if (this.#queue.length > 0) this.#notify(events)
+    this.replenish(push)
+    return taken
+  }
+
+  #notify(events: Events): void {
+    if (this.#notified) return
+    this.#notified = true
+    events.push({ _tag: "MessagesReady", consumerId: this.id })
+  }
+
+  #members(
+    entry: Delivered,
+    cursor: BatchCursor,
+    size: number,
+    max: number,
+    taken: Array<ReceivedMessage>,
+    events: Events
+  ): void {
+    const acks = this.acks.track(entry.id, size)
+    while (taken.length < max) {
+      const at = cursor.index
+      let member
+      try {
+        member = cursor.next()
+      } catch (error) {
+        this.#report(entry.id, error, events)
+      }
+      if (member === undefined) {
+        // Whole, or cut: what is missing was never there, its permits are repaid.
+        this.#queue.shift()
+        this.#leave(size - at, entry.payload.length)
+        return
+      }
+      this.#leave(1, 0)
+      if (member.single.compactedOut || (entry.ackSet !== undefined && !isOpen(entry.ackSet, member.index))) {
+        acks.clear(member.index)
+        continue
+      }
+      const payload = cursor.bytes.subarray(member.start, member.end)
+      taken.push(
+        new ReceivedMessage(
+          payload,
+          entry.metadata,
+          member.single,
+          entry.redeliveryCount,
+          entry.brokerEntry,
+          undefined,
+          acks,
+          entry.id,
+          member.index,
+          size
+        )
+      )
+      this.totals.received++
+      this.totals.bytes += payload.length
+      if (cursor.index === size) {
+        this.#queue.shift()
+        this.#leave(0, entry.payload.length)
+        return
+      }
+    }
+  }
+
+  #message(
+    entry: Delivered,
+    payload: Uint8Array,
+    single: undefined,
+    acks: undefined,
+    index: number,
+    size: number
+  ): ReceivedMessage {
+    this.totals.received++
+    this.totals.bytes += payload.length
+    return new ReceivedMessage(
+      payload,
+      entry.metadata,
+      single,
+      entry.redeliveryCount,
+      entry.brokerEntry,
+      entry.chunks,
+      acks,
+      entry.id,
+      index,
+      size
+    )
+  }
+
+  #leave(messages: number, bytes: number): void {
+    this.queued -= messages
+    this.queuedBytes -= bytes
+    this.#consumed += messages
+  }
+
+  #inflate(entry: Delivered, maxMessageSize: number, events: Events): Uint8Array | undefined {
+    const { metadata } = entry
+    if (metadata.compression === 0) return entry.payload
+    try {
+      const ceiling = entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes
+      // A message that was compressed to fit may be larger than the limit; a hundredfold is no message.
+      return Compression.decompress(
+        metadata.compression,
+        entry.payload,
+        metadata.uncompressedSize,
+        Math.max(ceiling * 16, 64 << 20)
+      )
+    } catch (error) {
+      this.#report(entry.id, error, events)
+      this.totals.dropped += metadata.batchSize ?? 1
+      return undefined
+    }
+  }
+
+  #report(id: MessageId.MessageId, error: unknown, events: Events): void {
+    events.push({
+      _tag: "MessageDropped",
+      consumerId: this.id,
+      id,
+      why: truncate(error instanceof Error ? error.message : "unreadable")
+    })
+  }
+
+  #abandoned(now: number, ids: ReadonlyArray<MessageId.MessageId>): void {
+    if (!this.spec.autoAckOldestChunk) return
+    for (const id of ids) this.acks.individual(now, id)
+  }
+
+  /** What the ack timeout counts by: the entry, which is what can be redelivered. */
+  #tracking(id: MessageId.MessageId): MessageId.MessageId {
+    return MessageId.entryOf(id)
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------------------
+  // Acknowledgement and redelivery
+
+  /** Acknowledges one message; `false` when its position makes no sense. */
+  ack(now: number, message: ReceivedMessage): boolean {
+    if (this.spec.ackTimeout > 0) this.unacked.delete(this.#tracking(message.id))
+    this.totals.acked++
+    if (message.batch !== undefined) return this.acks.member(now, message.batch, message.batchIndex)
+    if (message.chunks !== undefined) {
+      for (const id of message.chunks) this.acks.individual(now, id)
+      return true
+    }
+    return this.acks.individual(now, message.id)
+  }
+
+  ackId(now: number, id: MessageId.MessageId): boolean {
+    if (this.spec.ackTimeout > 0) this.unacked.delete(this.#tracking(id))
+    this.refused.delete(MessageId.entryOf(id))
+    this.totals.acked++
+    return this.acks.individual(now, id)
+  }
+
+  ackUpTo(now: number, id: MessageId.MessageId): boolean {
+    this.unacked.deleteUpTo(id)
+    this.totals.acked++
+    return this.acks.cumulative(now, id)
+  }
+
+  /** Asks for a message again at `at`. */
+  nack(id: MessageId.MessageId, at: number): void {
+    const entry = MessageId.entryOf(id)
+    this.unacked.delete(entry)
+    this.totals.nacked++
+    this.refused.set(entry, at, false)
+  }
+
+  /** Drops what waits here, as if it had been consumed: everything unacknowledged will come again. */
+  redeliverAll(push: (frame: Uint8Array) => void): void {
+    this.#consumed += this.queued
+    this.#queue.clear()
+    this.#notified = false
+    this.queued = 0
+    this.queuedBytes = 0
+    this.unacked.clear()
+    this.refused.clear()
+    this.chunks.clear()
+    if (!this.isSharedType) this.epoch++
+    this.replenish(push)
+  }
+
+  /** Forgets what is queued and what is tracked: the broker will deliver it again. */
+  clear(): void {
+    this.#queue.clear()
+    this.#notified = false
+    this.queued = 0
+    this.queuedBytes = 0
+    this.balance = 0
+    this.#consumed = 0
+    this.unacked.clear()
+    this.refused.clear()
+    this.chunks.clear()
+  }
+
+  /** The session is gone. What waits here will come again, so it is dropped; what was handed out can still be acknowledged. */
+  detach(): void {
+    this.clear()
+    this.openRequest = undefined
+    this.isActive = undefined
+    if (this.state !== "closed") this.state = "detached"
+  }
+
+  // -------------------------------------------------------------------------------------------------------------------------------
+  // Time
+
+  get #isStallCandidate(): boolean {
+    return this.spec.stallTimeout > 0 && this.state === "ready" && this.balance > 0 && this.#queue.length === 0 &&
+      !this.paused && !this.endOfTopic
+  }
+
+  #stall(now: number): void {
+    this.#stallMark = this.#dispatches
+    this.#stallSince = now
+    this.#stallReported = false
+  }
+
+  nextDeadline(): number {
+    let deadline = Math.min(this.unacked.deadline, this.refused.deadline, this.chunks.nextDeadline() ?? Infinity)
+    const since = this.acks.since
+    if (since !== undefined && this.state === "ready") {
+      deadline = Math.min(deadline, this.acks.isFull ? since : since + this.spec.ackGroupTime)
+    }
+    if (this.#isStallCandidate && !this.#stallReported) {
+      deadline = Math.min(deadline, this.#stallSince + this.spec.stallTimeout)
+    }
+    return deadline
+  }
+
+  /** Positions to ask for again at `now`. */
+  due(now: number): Array<MessageId.MessageId> {
+    const ids = [...this.refused.take(now), ...this.unacked.take(now)]
+    return ids.length > 1 ? ids.sort(MessageId.compare) : ids
+  }
+
+  expireChunks(now: number): void {
+    this.chunks.expire(now, (ids) => this.#abandoned(now, ids))
+  }
+
+  /** Reports a silence once an episode: any dispatch begins a new one. */
+  checkStall(now: number, events: Events): void {
+    if (this.spec.stallTimeout <= 0) return
+    if (!this.#isStallCandidate || this.#dispatches !== this.#stallMark) {
+      this.#stall(now)
+      return
+    }
+    if (this.#stallReported || now < this.#stallSince + this.spec.stallTimeout) return
+    this.#stallReported = true
+    events.push({
+      _tag: "ConsumerStalled",
+      consumerId: this.id,
+      permits: this.balance,
+      silence: now - this.#stallSince
+    })
+  }
+
+  /** A refusal that ends the consumer. */
+  failure: BrokerFailure | undefined = undefined
+}

@@ -1,0 +1,227 @@
+/**
+ * Frames: `[u32 totalSize][u32 commandSize][command]`, and for SEND and MESSAGE the payload section behind it.
+ *
+ * The payload section is `[0x0e02 u32 size BrokerEntryMetadata]? [0x0e01 u32 crc32c] [u32 size MessageMetadata] [payload]`;
+ * the checksum covers everything behind it.
+ *
+ * @since 0.1.0
+ */
+import { ProtoWriter } from "../internal/ProtoWriter.ts"
+import * as Crc32c from "./Crc32c.ts"
+import { type BrokerEntryMetadata, readBrokerEntry, writeBrokerEntry } from "./Metadata.ts"
+import { WireFormatError } from "./WireFormatError.ts"
+
+/** The largest message a broker takes unless it says otherwise: 5 MiB. @category constants @since 0.1.0 */
+export const DEFAULT_MAX_MESSAGE_SIZE = 5 * 1024 * 1024
+
+/** What a frame may hold beyond the largest message: command and headers. @category constants @since 0.1.0 */
+export const FRAME_PADDING = 10 * 1024
+
+const MAGIC_CHECKSUM = 0x0e01
+const MAGIC_BROKER_ENTRY = 0x0e02
+
+const readU32 = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
+
+const writeU32 = (bytes: Uint8Array, at: number, value: number): void => {
+  bytes[at] = value >>> 24
+  bytes[at + 1] = value >>> 16
+  bytes[at + 2] = value >>> 8
+  bytes[at + 3] = value
+}
+
+/** A simple command as a frame. @category codecs @since 0.1.0 */
+export const encodeCommand = (command: Uint8Array): Uint8Array => {
+  const frame = new Uint8Array(8 + command.length)
+  writeU32(frame, 0, 4 + command.length)
+  writeU32(frame, 4, command.length)
+  frame.set(command, 8)
+  return frame
+}
+
+/**
+ * A payload command as one or two segments: when `memory` has room from `floor` to `start` for everything that precedes the payload, the header is
+ * written there and one segment comes out, else header and payload come out apart. The bytes are the same.
+ *
+ * @category codecs
+ * @since 0.1.0
+ */
+export const encodePayload = (
+  command: Uint8Array,
+  metadata: Uint8Array,
+  memory: Uint8Array,
+  start: number,
+  end: number,
+  floor = 0,
+  brokerEntry?: BrokerEntryMetadata
+): Array<Uint8Array> => {
+  let entry: Uint8Array | undefined
+  if (brokerEntry !== undefined) {
+    const writer = new ProtoWriter(32)
+    writeBrokerEntry(writer, brokerEntry)
+    entry = writer.view()
+  }
+  const entrySize = entry === undefined ? 0 : 6 + entry.length
+  const headSize = 8 + command.length + entrySize + 6 + 4 + metadata.length
+  const inPlace = headSize <= start - floor
+  const head = inPlace ? memory : new Uint8Array(headSize)
+  const from = inPlace ? start - headSize : 0
+  let at = from
+  writeU32(head, at, headSize - 4 + (end - start))
+  writeU32(head, at + 4, command.length)
+  head.set(command, at + 8)
+  at += 8 + command.length
+  if (entry !== undefined) {
+    head[at] = MAGIC_BROKER_ENTRY >>> 8
+    head[at + 1] = MAGIC_BROKER_ENTRY & 0xff
+    writeU32(head, at + 2, entry.length)
+    head.set(entry, at + 6)
+    at += entrySize
+  }
+  head[at] = MAGIC_CHECKSUM >>> 8
+  head[at + 1] = MAGIC_CHECKSUM & 0xff
+  const checksumAt = at + 2
+  at += 6
+  writeU32(head, at, metadata.length)
+  head.set(metadata, at + 4)
+  const headEnd = at + 4 + metadata.length
+  if (inPlace) {
+    writeU32(memory, checksumAt, Crc32c.update(0, memory, at, end))
+    return [memory.subarray(from, end)]
+  }
+  writeU32(head, checksumAt, Crc32c.update(Crc32c.update(0, head, at, headEnd), memory, start, end))
+  return [head, memory.subarray(start, end)]
+}
+
+/** Where the parts of a payload section are, and whether its checksum holds. @category models @since 0.1.0 */
+export interface PayloadSection {
+  readonly brokerEntry: BrokerEntryMetadata | undefined
+  readonly metadataStart: number
+  readonly metadataEnd: number
+  readonly payloadEnd: number
+  /** The checksum the frame carries, `undefined` in a frame without one. */
+  readonly expected: number | undefined
+  readonly computed: number
+}
+
+/**
+ * Reads the payload section in `[start, end)`. Never fails for a wrong checksum: compare `expected` and `computed`.
+ *
+ * @category codecs
+ * @since 0.1.0
+ */
+export const readPayload = (bytes: Uint8Array, start: number, end: number): PayloadSection => {
+  let at = start
+  let brokerEntry: BrokerEntryMetadata | undefined
+  const magic = (): number => {
+    if (end - at < 2) throw new WireFormatError("BadLength", "a payload section of one byte")
+    return (bytes[at]! << 8) | bytes[at + 1]!
+  }
+  const sized = (what: string): number => {
+    if (end - at < 4) throw new WireFormatError("BadLength", `a frame ends before the size of its ${what}`)
+    const size = readU32(bytes, at)
+    at += 4
+    if (size > end - at) throw new WireFormatError("BadLength", `the ${what} claims ${size} bytes of ${end - at}`)
+    return size
+  }
+  if (magic() === MAGIC_BROKER_ENTRY) {
+    at += 2
+    const size = sized("broker entry metadata")
+    brokerEntry = readBrokerEntry(bytes, at, at + size)
+    at += size
+  }
+  if (magic() !== MAGIC_CHECKSUM) {
+    throw new WireFormatError("MissingMagic", "a payload section without its checksum mark")
+  }
+  if (end - at < 6) throw new WireFormatError("BadLength", "a frame ends inside its checksum")
+  const expected = readU32(bytes, at + 2)
+  at += 6
+  const computed = Crc32c.update(0, bytes, at, end)
+  // The sizes of a corrupt section mean nothing: it is dropped as a whole.
+  if (computed !== expected) {
+    return { brokerEntry, metadataStart: at, metadataEnd: at, payloadEnd: end, expected, computed }
+  }
+  const metadataSize = sized("message metadata")
+  return { brokerEntry, metadataStart: at, metadataEnd: at + metadataSize, payloadEnd: end, expected, computed }
+}
+
+/**
+ * Cuts a stream of chunks into frames. However the stream is cut, the frames are the same.
+ *
+ * After `push`, call `next` until it says `false`; each `true` describes one frame in the public fields, valid as long as its `buffer` is
+ * referred to: memory handed out is never written again.
+ *
+ * @category codecs
+ * @since 0.1.0
+ */
+export class FrameDecoder {
+  /** Largest `totalSize`, bytes; a larger one is `BadLength`. */
+  ceiling: number
+  buffer: Uint8Array = new Uint8Array(0)
+  commandStart = 0
+  commandEnd = 0
+  /** End of the frame: the payload section is `[commandEnd, frameEnd)`, empty for a simple command. */
+  frameEnd = 0
+  #at = 0
+  #end = 0
+
+  constructor(ceiling = DEFAULT_MAX_MESSAGE_SIZE + FRAME_PADDING) {
+    this.ceiling = ceiling
+  }
+
+  /** Bytes held back because their frame is incomplete. */
+  get buffered(): number {
+    return this.#end - this.#at
+  }
+
+  /** Takes a chunk of the stream; the memory belongs to the decoder from now on. */
+  push(chunk: Uint8Array): void {
+    const held = this.#end - this.#at
+    if (held === 0) {
+      this.buffer = chunk
+      this.#at = 0
+      this.#end = chunk.length
+      return
+    }
+    const needed = this.#end + chunk.length
+    if (needed > this.buffer.length || this.buffer.length === this.#end) {
+      // Grow by what is there, not by what a length field promises.
+      const grown = new Uint8Array(Math.max(held + chunk.length, Math.min(2 * held, this.ceiling + 4)))
+      grown.set(this.buffer.subarray(this.#at, this.#end))
+      this.buffer = grown
+      this.#at = 0
+      this.#end = held
+    }
+    this.buffer.set(chunk, this.#end)
+    this.#end += chunk.length
+  }
+
+  /** Forgets everything, for a new stream. */
+  reset(): void {
+    this.buffer = new Uint8Array(0)
+    this.#at = 0
+    this.#end = 0
+  }
+
+  /** Whether another frame is complete; fails with `BadLength` when the stream is beyond repair. */
+  next(): boolean {
+    const held = this.#end - this.#at
+    if (held < 4) return false
+    const bytes = this.buffer
+    const at = this.#at
+    const total = readU32(bytes, at)
+    if (total < 4 || total > this.ceiling) {
+      throw new WireFormatError("BadLength", `a frame of ${total} bytes, the ceiling is ${this.ceiling}`)
+    }
+    if (held < 4 + total) return false
+    const commandSize = readU32(bytes, at + 4)
+    if (commandSize > total - 4) {
+      throw new WireFormatError("BadLength", `a command of ${commandSize} bytes in a frame of ${total}`)
+    }
+    this.commandStart = at + 8
+    this.commandEnd = at + 8 + commandSize
+    this.frameEnd = at + 4 + total
+    this.#at = this.frameEnd
+    return true
+  }
+}
