@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from "node:fs"
+import { resolve } from "node:path"
 import { defineConfig } from "vitest/config"
 
 // Tests run on the sources: the private export condition leads every workspace import to `src`.
@@ -6,7 +7,7 @@ const conditions = ["@perigee/source"]
 
 /** What a package's tests share for a whole run, a server for example, is started and ended by its `test/support/globalSetup.ts`. */
 const globalSetup = (folder: string): Array<string> =>
-  existsSync(`${folder}/test/support/globalSetup.ts`) ? ["test/support/globalSetup.ts"] : []
+  [resolve(folder, "test/support/globalSetup.ts")].filter((file) => existsSync(file))
 
 const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap((room) =>
   readdirSync(room)

@@ -11,5 +11,10 @@ const template = JSON.stringify({
     opt: ["target=ts", "import_extension=ts", "erasable_syntax=true"]
   }]
 })
-const { status } = spawnSync("npx", ["buf", "generate", "proto", "--template", template], { cwd: root, stdio: "inherit" })
+// Fetched when it is needed: the compiler is large, and the generated files are committed.
+const tools = ["--package=@bufbuild/buf@1.75.0", "--package=@bufbuild/protoc-gen-es@2.17.0"]
+const { status } = spawnSync("npx", ["--yes", ...tools, "buf", "generate", "proto", "--template", template], {
+  cwd: root,
+  stdio: "inherit"
+})
 process.exit(status ?? 1)

@@ -171,7 +171,7 @@ describe("small print", () => {
     assert.instanceOf(full, Error)
     assert.include(full.message, "ring buffer of shard 3 is full")
     assert.include(new PublishError({ reason: { _tag: "Unrouted" } }).message, "no routable shard")
-    assert.include(new PublishError({ reason: { _tag: "ShuttingDown" } }).message, "shutting down")
+    assert.include(new PublishError({ reason: { _tag: "ShuttingDown", accepted: 0 } }).message, "shutting down")
     assert.include(Adapter.adapterError("redis", "Backpressure", "slow down").message, "redis: Backpressure")
   })
 
