@@ -65,7 +65,8 @@ simTest("every accepted event is accounted for whatever the store does", {
       const producers = yield* Effect.forkChild(Effect.forEach([1, 2, 3], (producer) =>
         Effect.gen(function*() {
           for (let i = 0; i < sim.count("rounds", 6); i++) {
-            const payloads = Array.from({ length: rng.pick([1, 50, 900]) }, (_, n) => `{"p":${producer},"i":${i},"n":${n}}`)
+            const payloads = Array.from({ length: rng.pick([1, 50, 900]) }, (_, n) =>
+              `{"p":${producer},"i":${i},"n":${n}}`)
             yield* Effect.ignore(bus.publishAllRaw(payloads, { until: rng.chance(0.3) ? "durable" : "accepted" }))
             yield* Effect.sleep(rng.int(30))
           }
@@ -81,10 +82,21 @@ simTest("every accepted event is accounted for whatever the store does", {
       sim.always(
         stats.accepted === stats.dispatched + stats.evicted + stats.failed + stats.stranded,
         "accepted = dispatched + evicted + failed + stranded",
-        { accepted: stats.accepted, dispatched: stats.dispatched, evicted: stats.evicted, failed: stats.failed, stranded: stats.stranded }
+        {
+          accepted: stats.accepted,
+          dispatched: stats.dispatched,
+          evicted: stats.evicted,
+          failed: stats.failed,
+          stranded: stats.stranded
+        }
       )
       sim.always(store.events.length >= stats.dispatched, "what counts as dispatched is stored")
-      sim.always(new Set(store.events.map((event) => event.id)).size === store.events.length, "one identity, one event")
+      sim.always(
+        new Set(store.events.map((event) =>
+          event.id
+        )).size === store.events.length,
+        "one identity, one event"
+      )
       sim.always(stats.evicted === 0 || mode === "dropOldest", "only dropOldest evicts")
       sim.sometimes(stats.dropped > 0, "dropped")
       sim.sometimes(stats.stranded > 0, "stranded")

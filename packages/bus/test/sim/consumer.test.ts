@@ -28,7 +28,8 @@ simTest("a cursor carries a consumer over crashes: nothing twice, nothing skippe
     const producer = yield* Effect.forkChild(Effect.gen(function*() {
       for (let n = 1; n <= count && sim.now < 600_000;) {
         const publish = EventBus.use((bus) =>
-          bus.publishRaw(`{"n":${n}}`, { producer: { name: "p", sequence: n }, until: "durable", key: `k${n % 5}` }))
+          bus.publishRaw(`{"n":${n}}`, { producer: { name: "p", sequence: n }, until: "durable", key: `k${n % 5}` })
+        )
         const result = yield* Effect.result(Effect.timeout(node.run(publish), "20 seconds"))
         if (result._tag === "Success") n++
         else yield* Effect.sleep("20 millis")

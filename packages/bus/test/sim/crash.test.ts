@@ -12,8 +12,21 @@ const decoder = new TextDecoder()
 simTest("crash at any operation loses nothing acknowledged and doubles nothing", {
   seeds: 150,
   chaos: "4 seconds",
-  faults: ["kill", "crash", "crashStorm", "pause", "clockJump", "drift", "lateTimers", "slowDisk", "freezeDisk",
-    "fullDisk", "diskError", "syncError", "crashAtOperation"],
+  faults: [
+    "kill",
+    "crash",
+    "crashStorm",
+    "pause",
+    "clockJump",
+    "drift",
+    "lateTimers",
+    "slowDisk",
+    "freezeDisk",
+    "fullDisk",
+    "diskError",
+    "syncError",
+    "crashAtOperation"
+  ],
   sometimes: ["rebooted", "submitted again", "duplicate refused"]
 }, (sim) =>
   Effect.gen(function*() {
@@ -39,7 +52,8 @@ simTest("crash at any operation loses nothing acknowledged and doubles nothing",
           producer: { name: "sensor", sequence: next },
           key: payloads.map((_, i) => `key-${(next + i) % 7}`),
           until: "durable"
-        }))
+        })
+      )
       const outcome = yield* Effect.result(Effect.timeout(node.run(publish), "20 seconds"))
       if (outcome._tag === "Success" && outcome.success.rejected === 0) {
         sim.sometimes(outcome.success.duplicates > 0, "duplicate refused")
@@ -79,4 +93,3 @@ simTest("crash at any operation loses nothing acknowledged and doubles nothing",
       "accepted = dispatched + evicted + failed + stranded"
     )
   }))
-

@@ -130,19 +130,21 @@ const make = (path: string, defect: Defect | undefined) =>
 
     /** Writes a record unless `isKnown`, forces it, and shows it to readers. */
     const write = (record: unknown, isKnown: () => boolean, show: () => void) =>
-      lock.withPermit(Effect.gen(function*() {
-        if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
-        const { log } = yield* open
-        if (isKnown()) return
-        yield* log.append([utf8.encode(JSON.stringify(record))])
-        if (defect !== "acknowledges before the disk has it") yield* log.sync
-        show()
-      }).pipe(
-        Effect.tapError(() => close),
-        Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
-        // What was begun is ended, so that the index never lags behind the file.
-        Effect.uninterruptible
-      ))
+      lock.withPermit(
+        Effect.gen(function*() {
+          if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
+          const { log } = yield* open
+          if (isKnown()) return
+          yield* log.append([utf8.encode(JSON.stringify(record))])
+          if (defect !== "acknowledges before the disk has it") yield* log.sync
+          show()
+        }).pipe(
+          Effect.tapError(() => close),
+          Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
+          // What was begun is ended, so that the index never lags behind the file.
+          Effect.uninterruptible
+        )
+      )
 
     const append = (batch: Batch) => {
       const stored = encode(batch)
@@ -173,4 +175,5 @@ const make = (path: string, defect: Defect | undefined) =>
   })
 
 /** The adapter over a log file of the host that it is built on. */
-export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> => Layer.effect(Adapter, Effect.orDie(make(path, defect)))
+export const layer = (path = "/events.log", defect?: Defect): Layer.Layer<Adapter, never, FileSystem.FileSystem> =>
+  Layer.effect(Adapter, Effect.orDie(make(path, defect)))
