@@ -66,8 +66,10 @@ const check = (expected) => async (output) => {
 
 const grouped = SAMPLE.toLocaleString("en-US")
 const first = await start(/tail/, check(new RegExp(`${SAMPLE}|${grouped}`)))
+console.log(first.output.trim())
 console.log(`first start: ${first.seconds.toFixed(1)} s`)
 const second = await start(/tail/, check(new RegExp(`${SAMPLE}|${grouped}`)))
-console.log(`second start: ${second.seconds.toFixed(1)} s`)
 console.log(second.output.trim())
+console.log(`second start: ${second.seconds.toFixed(1)} s`)
+
 rmSync(scratch, { recursive: true, force: true })

@@ -25,6 +25,8 @@ export interface LineBatch {
   readonly starts: Uint32Array<ArrayBuffer>
   readonly ends: Uint32Array<ArrayBuffer>
   readonly count: number
+  /** Number of shards that `routes` is for; 0 when the decoder was not told. */
+  readonly shards: number
   /** Shard of each line's content, when the decoder was told the number of shards. */
   readonly routes?: Uint16Array<ArrayBuffer> | undefined
   /** Lines of this batch that were refused, the first `maxRejected` of the stream only. */
@@ -100,7 +102,7 @@ export class JsonLines {
     let from = 0
     if (this.#skipping) {
       const end = chunk.indexOf(lf)
-      if (end === -1) return this.#batch(0, 0, 0, 0, 0)
+      if (end === -1) return this.#batch(0, 0, 0, 0, 0, 0)
       this.#skipping = false
       from = end + 1
     }
@@ -110,7 +112,7 @@ export class JsonLines {
   /** The stream has ended: returns its last line, if that had no end of line. The decoder is then as new, but for the line numbers. */
   end(shards = 0): LineBatch {
     this.#skipping = false
-    if (this.#heldBytes === 0) return this.#batch(0, 0, 0, 0, 0)
+    if (this.#heldBytes === 0) return this.#batch(0, 0, 0, 0, 0, 0)
     return this.#decode(Uint8Array.of(lf), shards)
   }
 
@@ -160,7 +162,7 @@ export class JsonLines {
       }
     }
     this.#room -= rejected.length
-    return this.#batch(count, starts, ends, shards > 0 ? routes : 0, rejectedCount, rejected)
+    return this.#batch(count, starts, ends, shards, routes, rejectedCount, rejected)
   }
 
   /** Puts the chunk behind the unfinished line; returns its address. */
@@ -199,6 +201,7 @@ export class JsonLines {
     count: number,
     starts: number,
     ends: number,
+    shards: number,
     routes: number,
     rejectedCount: number,
     rejected: ReadonlyArray<RejectedLine> = []
@@ -209,7 +212,8 @@ export class JsonLines {
       starts: new Uint32Array(buffer, starts, count),
       ends: new Uint32Array(buffer, ends, count),
       count,
-      routes: routes === 0 ? undefined : new Uint16Array(buffer, routes, count),
+      shards,
+      routes: shards === 0 ? undefined : new Uint16Array(buffer, routes, count),
       rejected,
       rejectedCount
     }

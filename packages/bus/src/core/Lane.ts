@@ -156,7 +156,7 @@ export class Lane {
       from = shipment.from + index + 1
     }
     this.settlement.lose(from, shipment.to, loss, cause)
-    this.breakProducers(shipment.cut.marks, producers)
+    this.#breakProducers(shipment.cut.marks, loss, cause, producers)
     this.ring.release(shipment.cut, true)
     this.#landed()
   }
@@ -169,7 +169,7 @@ export class Lane {
       const cut = this.ring.cut(this.ring.length)
       this.stranded += cut.taken
       this.settlement.lose(from, from + cut.taken - 1, "stranded", undefined)
-      this.breakProducers(cut.marks, producers)
+      this.#breakProducers(cut.marks, "stranded", undefined, producers)
       this.ring.release(cut, false)
     }
     this.#landed()
@@ -203,8 +203,8 @@ export class Lane {
     for (const waiting of this.#waiting.splice(0)) waiting.refuse()
   }
 
-  breakProducers(marks: ReadonlyMap<Lease, number>, producers: Producers): void {
-    for (const lease of marks.keys()) producers.peek(lease.producer)?.lost(this.id)
+  #breakProducers(marks: ReadonlyMap<Lease, number>, loss: Loss, cause: unknown, producers: Producers): void {
+    for (const lease of marks.keys()) producers.peek(lease.producer)?.lost(this.id, loss, cause)
   }
 
   #landed(): void {

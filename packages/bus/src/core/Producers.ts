@@ -7,6 +7,7 @@
  */
 import type { ProducerMark } from "../Batch.ts"
 import type { Lease } from "./Block.ts"
+import type { Loss } from "./Settlement.ts"
 
 /** Shard count under which the mark of a producer's gap-free prefix is kept beside its per-shard marks. */
 const PREFIX_MARK = 0
@@ -35,6 +36,12 @@ export class Producer {
   #begun = false
   /** Set once accepted events were lost or their fate is unknown: what is stored has to be read again before more is accepted. */
   broken = false
+  /** The loss that broke it. */
+  loss: { readonly loss: Loss; readonly cause: unknown } | undefined = undefined
+  /** Calls that are publishing under it: it is not forgotten meanwhile. */
+  holds = 0
+  /** Set once the bus has dropped it: somebody else may be publishing under another object of this name. */
+  forgotten = false
 
   /** `stored` are the marks in the store. `broken` is the state to take over from when events of this producer were lost. */
   constructor(name: string, shards: number, stored: ReadonlyArray<ProducerMark>, broken?: Producer) {
@@ -91,6 +98,12 @@ export class Producer {
     return false
   }
 
+  /** Whether an event that {@link isDuplicate} is still on its way into `shard`, or was lost on it. */
+  isUnsettled(sequence: number, shard: number): boolean {
+    const mark = this.#marks[shard]
+    return mark !== undefined && sequence > mark.stored
+  }
+
   /** Notes that `sequence` was submitted and is a duplicate. */
   skip(sequence: number): void {
     if (sequence >= this.next) this.next = sequence + 1
@@ -112,11 +125,13 @@ export class Producer {
   }
 
   /** Notes that events accepted into `shard` were lost, or that nobody knows: what follows them there must not overtake them. */
-  lost(shard: number): void {
+  lost(shard: number, loss: Loss = "failed", cause?: unknown): void {
     const mark = this.#marks[shard]
     if (mark === undefined || mark.accepted === mark.stored) return
     this.#prefix = this.prefix
     this.broken = true
+    // Not known is worse than any other loss: an answer about the events behind it must not say more than is known.
+    if (this.loss === undefined || loss === "unknown") this.loss = { loss, cause }
     if (mark.lease !== undefined) mark.lease.stale = true
     mark.lease = undefined
     mark.accepted = mark.stored
@@ -144,9 +159,9 @@ export class Producer {
     return { producer: this.name, shards: PREFIX_MARK, shard: 0, sequence: this.prefix }
   }
 
-  /** Whether events of it are on their way. */
+  /** Whether events of it are on their way, or calls under way. */
   get isBusy(): boolean {
-    return this.#marks.some((mark) => mark !== undefined && mark.accepted > mark.stored)
+    return this.holds > 0 || this.#marks.some((mark) => mark !== undefined && mark.accepted > mark.stored)
   }
 
   /** What to store with a batch of `shard` that ends at `sequence`, in one transaction with it. */
@@ -162,7 +177,10 @@ export class Producer {
 export const storedPrefix = (marks: ReadonlyArray<ProducerMark>): number =>
   marks.reduce((prefix, mark) => mark.shards === PREFIX_MARK ? Math.max(prefix, mark.sequence) : prefix, 0)
 
-/** The producers a bus remembers: as many as `limit`, the idle ones forgotten first. What is forgotten is read again from the store. */
+/**
+ * The producers a bus remembers: as many as `limit`, and those that are busy. What is forgotten is read again from the store; those that
+ * have a gap to close are forgotten last, because the store does not know of it.
+ */
 export class Producers {
   readonly #known = new Map<string, Producer>()
   readonly #limit: number
@@ -191,13 +209,25 @@ export class Producers {
   }
 
   add(producer: Producer): void {
-    if (this.#known.size >= this.#limit) {
-      for (const candidate of this.#known.values()) {
-        if (candidate.isBusy) continue
-        this.#known.delete(candidate.name)
-        break
-      }
-    }
+    const former = this.#known.get(producer.name)
+    if (former !== undefined) this.#forget(former)
+    this.#shrink((candidate) => !candidate.isBusy && !candidate.broken)
+    this.#shrink((candidate) => !candidate.isBusy)
     this.#known.set(producer.name, producer)
+  }
+
+  /** Makes room for one more, the oldest go first. */
+  #shrink(isSpare: (candidate: Producer) => boolean): void {
+    if (this.#known.size < this.#limit) return
+    for (const candidate of this.#known.values()) {
+      if (!isSpare(candidate)) continue
+      this.#forget(candidate)
+      if (this.#known.size < this.#limit) return
+    }
+  }
+
+  #forget(producer: Producer): void {
+    producer.forgotten = true
+    this.#known.delete(producer.name)
   }
 }

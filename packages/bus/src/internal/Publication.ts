@@ -60,14 +60,12 @@ export class LineSource implements Source {
   from = 0
   to = 0
   readonly #lines: LineBatch
-  readonly #shards: number
   readonly #staging: Staging
 
-  constructor(lines: LineBatch, shards: number, staging: Staging) {
+  constructor(lines: LineBatch, staging: Staging) {
     this.count = lines.count
     this.bytes = lines.bytes
     this.#lines = lines
-    this.#shards = shards
     this.#staging = staging
   }
 
@@ -79,7 +77,7 @@ export class LineSource implements Source {
 
   route(index: number, shards: number): number {
     if (shards === 1) return 0
-    if (shards === this.#shards && this.#lines.routes !== undefined) return this.#lines.routes[index]!
+    if (shards === this.#lines.shards) return this.#lines.routes![index]!
     return this.#staging.route(this.#staging.stageBytes(this.bytes.subarray(this.from, this.to)), shards)
   }
 }
@@ -171,6 +169,10 @@ export class Publication {
   #open: Map<Lane, Run> | undefined = undefined
   /** Runs not settled yet. */
   readonly #awaited = new Map<Run, Lane>()
+  /** Duplicates of events that were still on their way: they share the fate of the first ones. */
+  readonly #following: Array<{ readonly producer: Producer; readonly shard: number; readonly sequence: number }> = []
+  /** The producer this call keeps from being forgotten. */
+  #held: Producer | undefined = undefined
   #lost = 0
   #worst: Outcome | undefined = undefined
   #settled: (() => void) | undefined = undefined
@@ -186,19 +188,28 @@ export class Publication {
     if (!this.#terms.durable) return body
     const { onAccepted } = this.#terms
     return body.pipe(
-      onAccepted === undefined ? identity : Effect.tap(Effect.sync(onAccepted)),
+      onAccepted === undefined
+        ? identity
+        : Effect.tap(({ rejected }) => rejected === 0 ? Effect.sync(onAccepted) : Effect.void),
       Effect.tap(this.#durable),
       Effect.onExit(() => Effect.sync(() => this.#forget()))
     )
   }
 
   #asProducer(named: { readonly name: string; readonly sequence: number }): Effect.Effect<Tally, PublishError> {
-    return Effect.flatMap(this.#desk.producer(named.name, undefined), (producer) => {
+    const body = Effect.flatMap(this.#desk.producer(named.name, undefined), (producer) => {
       if (!producer.begin(named.sequence)) {
         return fail({ _tag: "SequenceGap", producer: named.name, expected: producer.next, received: named.sequence })
       }
       return this.#proceed(producer)
     })
+    return Effect.onExit(body, () => Effect.sync(() => this.#hold(undefined)))
+  }
+
+  #hold(producer: Producer | undefined): void {
+    if (this.#held !== undefined) this.#held.holds--
+    if (producer !== undefined) producer.holds++
+    this.#held = producer
   }
 
   /** Publishes as many events as there is room for; goes on waiting, refusing or dropping as the mode says. */
@@ -206,9 +217,12 @@ export class Publication {
     return Effect.suspend(() => {
       const { intake, isClosing } = this.#desk
       if (isClosing()) return this.#refused
-      if (producer?.broken === true) return this.#resumeAfterLoss(producer)
+      if (producer !== undefined) {
+        if (producer.broken || producer.forgotten) return this.#lookUpAgain(producer)
+        this.#hold(producer)
+      }
       if (intake.mode === "failProducer" && this.#next === 0) {
-        const full = this.#findFull()
+        const full = this.#findFull(producer)
         if (full !== undefined) {
           full.rejected += this.#terms.source.count
           this.tally.rejected = this.#terms.source.count
@@ -228,7 +242,8 @@ export class Publication {
     })
   }
 
-  #resumeAfterLoss(producer: Producer): Effect.Effect<Tally, PublishError> {
+  /** After a loss, or when the bus has forgotten the producer before it could be held. */
+  #lookUpAgain(producer: Producer): Effect.Effect<Tally, PublishError> {
     return Effect.flatMap(this.#desk.producer(producer.name, producer), (fresh) => {
       const sequence = this.#terms.producer!.sequence + this.#next
       return fresh.begin(sequence)
@@ -264,11 +279,14 @@ export class Publication {
         this.tally.duplicates++
         intake.duplicates++
         this.tally.shard = shard
-        if (durable) this.#openRun(lane, lane.settlement.settled + 1)
+        if (durable && producer.isUnsettled(sequenceBase + index, shard)) {
+          this.#openRun(lane)
+          this.#following.push({ producer, shard, sequence: sequenceBase + index })
+        }
         this.#next++
         continue
       }
-      if (durable) this.#openRun(lane, undefined)
+      if (durable) this.#openRun(lane)
       if (intake.admit(lane, source.bytes, source.from, source.to, channel, time, lane === turn)) {
         const sequence = sequenceBase + index
         if (producer !== undefined) lane.ring.tag(producer.accept(sequence, shard), sequence)
@@ -293,7 +311,7 @@ export class Publication {
   }
 
   /** The first lane that could not take its share of the call. */
-  #findFull(): Lane | undefined {
+  #findFull(producer: Producer | undefined): Lane | undefined {
     const { intake } = this.#desk
     const { keyed, source } = this.#terms
     const shards = intake.lanes.length
@@ -304,6 +322,8 @@ export class Publication {
       const length = source.load(i)
       if (length > intake.maxEventBytes) continue
       const shard = key ?? source.route(i, shards)
+      const route = keyed ?? ((count: number) => source.route(i, count))
+      if (producer?.isDuplicate(this.#terms.producer!.sequence + i, shard, route) === true) continue
       events[shard]!++
       bytes[shard]! += length
     }
@@ -337,9 +357,10 @@ export class Publication {
     return fail({ _tag: "ShuttingDown", accepted: this.tally.accepted })
   }
 
-  #openRun(lane: Lane, from: number | undefined): void {
+  /** Waits for what the lane has accepted by the end of this step, and answers for what it accepts from now on. */
+  #openRun(lane: Lane): void {
     this.#open ??= new Map()
-    if (!this.#open.has(lane)) this.#open.set(lane, lane.settlement.open(from))
+    if (!this.#open.has(lane)) this.#open.set(lane, lane.settlement.open())
   }
 
   #closeRuns(): void {
@@ -349,19 +370,25 @@ export class Publication {
       this.#awaited.set(run, lane)
       lane.settlement.close(run, (outcome) => {
         this.#awaited.delete(run)
-        if (outcome.lost > 0) {
-          this.#lost += outcome.lost
-          if (this.#worst === undefined || worse[outcome.loss!]! > worse[this.#worst.loss!]!) this.#worst = outcome
-        }
+        if (outcome.lost > 0) this.#lose(outcome)
         if (this.#awaited.size === 0) this.#settled?.()
       })
       if (this.#awaited.has(run)) lane.wake()
     }
   }
 
+  #lose(outcome: Outcome): void {
+    this.#lost += outcome.lost
+    if (this.#worst === undefined || worse[outcome.loss!]! > worse[this.#worst.loss!]!) this.#worst = outcome
+  }
+
   /** Waits for every run, then says what was lost. */
   get #durable(): Effect.Effect<void, PublishError> {
     const verdict = Effect.suspend(() => {
+      for (const { producer, sequence, shard } of this.#following) {
+        const { cause, loss } = producer.loss ?? { loss: "unknown", cause: undefined }
+        if (producer.isUnsettled(sequence, shard)) this.#lose({ lost: 1, loss, cause })
+      }
       const worst = this.#worst
       if (worst === undefined) return Effect.void
       if (worst.loss === "unknown") return fail({ _tag: "Unknown", count: this.#lost, cause: worst.cause })

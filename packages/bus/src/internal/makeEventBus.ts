@@ -94,8 +94,15 @@ const serialize = (value: unknown): string => {
   throw new PublishError({ reason: { _tag: "Serialization", offset: null, cause } })
 }
 
+/** Runs code that throws a {@link PublishError}; anything else that it throws is a defect. */
 const serialized = <A>(f: () => A): Effect.Effect<A, PublishError> =>
-  Effect.try({ try: f, catch: (error) => error as PublishError })
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(f())
+    } catch (error) {
+      return error instanceof PublishError ? Effect.fail(error) : Effect.die(error)
+    }
+  })
 
 export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const settings = yield* Effect.try({ try: () => validate(options), catch: (error) => error as BusConfigError })
@@ -209,7 +216,11 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     const channel = options.channel === undefined ? 0 : channels.indexOf(options.channel)
     if (channel === -1) throw new PublishError({ reason: { _tag: "InvalidChannel", channel: options.channel! } })
     const sequence = options.producer?.sequence
-    if (sequence !== undefined && (!Number.isSafeInteger(sequence) || sequence < 1 || options.producer!.name === "")) {
+    if (
+      sequence !== undefined &&
+      (!Number.isSafeInteger(sequence) || !Number.isSafeInteger(sequence + source.count) || sequence < 1 ||
+        options.producer!.name === "")
+    ) {
       throw new PublishError({ reason: { _tag: "InvalidProducer", producer: options.producer!.name, sequence } })
     }
     return {
@@ -382,8 +393,12 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
         Effect.catchCause((cause) => Effect.logWarning("the marks of named producers were not saved", cause))
       )
     }
-    const flushed = yield* Effect.exit(Effect.flatMap(within(flushAdapter, timeLeft()), (answer) =>
-      Option.isSome(answer) ? Effect.void : unansweredFlush))
+    const flushed = yield* Effect.exit(
+      Effect.flatMap(
+        within(flushAdapter, timeLeft()),
+        (answer) => Option.isSome(answer) ? Effect.void : unansweredFlush
+      )
+    )
     if (stranded === 0) yield* identity.release(new Map(lanes.map((lane) => [lane.id, lane.nextSequence])))
     const flushError = Exit.isFailure(flushed)
       ? flushed.cause.reasons.find((reason) => reason._tag === "Fail")?.error ?? null
@@ -461,7 +476,7 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
     publishAllRaw: (payloads, options = noOptions) =>
       Effect.map(publishSource(() => new PayloadSource(validated(payloads, options), staging), options), summary),
     publishLines: (lines, options = noOptions) =>
-      Effect.map(publishSource(() => new LineSource(lines, settings.shards, staging), options), summary),
+      Effect.map(publishSource(() => new LineSource(lines, staging), options), summary),
     offerUnsafe: offerCounted,
     poll: poller.poll,
     subscribe: (options) => Subscriber.make(poller, wake, adapter, options),
