@@ -3,7 +3,7 @@ import { Effect, Fiber, References } from "effect"
 import { TestClock } from "effect/testing"
 import { JsonLines } from "../../src/core/JsonLines.ts"
 import { assertSettled, numbered, open } from "../support/openBus.ts"
-import { refuse, ScriptedAdapter } from "../support/ScriptedAdapter.ts"
+import { refuse, type ScriptedAdapter } from "../support/ScriptedAdapter.ts"
 
 /** An adapter whose first call hangs until `release`. */
 const held = () => {

@@ -124,45 +124,22 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
-<<<<<<< HEAD
     const write = (stored: StoredBatch) =>
-=======
-    /** Writes a record unless `isKnown`, forces it, and shows it to readers. */
-    const write = (record: unknown, isKnown: () => boolean, show: () => void) =>
->>>>>>> review
       lock.withPermit(
         Effect.gen(function*() {
           if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
           const { log } = yield* open
-<<<<<<< HEAD
           const known = stored.events.length > 0 && index.known.has(index.identity(stored))
           if (known && defect !== "stores a retried batch again") return
           yield* log.append([utf8.encode(JSON.stringify(stored))])
           if (defect !== "acknowledges before the disk has it") yield* log.sync
           index.add(stored, defect)
-=======
-          if (isKnown()) return
-          yield* log.append([utf8.encode(JSON.stringify(record))])
-          if (defect !== "acknowledges before the disk has it") yield* log.sync
-          show()
->>>>>>> review
         }).pipe(
           Effect.tapError(() => close),
           Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
           // What was begun is ended, so that the index never lags behind the file.
           Effect.uninterruptible
         )
-<<<<<<< HEAD
-=======
-      )
-
-    const append = (batch: Batch) => {
-      const stored = encode(batch)
-      return write(
-        stored,
-        () => index.known.has(index.identity(stored)) && defect !== "stores a retried batch again",
-        () => index.add(stored, defect)
->>>>>>> review
       )
     return Adapter.of({
       name,
