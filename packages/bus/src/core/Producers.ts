@@ -91,17 +91,25 @@ export class Producer {
   /** Whether this event was accepted before. `route` gives its shard under a shard count. */
   isDuplicate(sequence: number, shard: number, route: (shards: number) => number): boolean {
     if (sequence > this.#highest) return false
-    if (sequence <= (this.#marks[shard]?.accepted ?? 0)) return true
+    return sequence <= (this.#marks[shard]?.accepted ?? 0) || this.#isStoredElsewhere(sequence, route)
+  }
+
+  /** Whether an event that {@link isDuplicate} is still on its way: then {@link isStored} says later whether it arrived. */
+  isPending(sequence: number, shard: number, route: (shards: number) => number): boolean {
+    return !this.isStored(sequence, shard) && !this.#isStoredElsewhere(sequence, route)
+  }
+
+  /** Whether `shard` holds an event that was accepted into it. */
+  isStored(sequence: number, shard: number): boolean {
+    return sequence <= (this.#marks[shard]?.stored ?? 0)
+  }
+
+  /** Whether the event was stored under another number of shards. */
+  #isStoredElsewhere(sequence: number, route: (shards: number) => number): boolean {
     for (const [shards, marks] of this.#former) {
       if (sequence <= (marks.get(route(shards)) ?? 0)) return true
     }
     return false
-  }
-
-  /** Whether an event that {@link isDuplicate} is still on its way into `shard`, or was lost on it. */
-  isUnsettled(sequence: number, shard: number): boolean {
-    const mark = this.#marks[shard]
-    return mark !== undefined && sequence > mark.stored
   }
 
   /** Notes that `sequence` was submitted and is a duplicate. */

@@ -279,7 +279,7 @@ export class Publication {
         this.tally.duplicates++
         intake.duplicates++
         this.tally.shard = shard
-        if (durable && producer.isUnsettled(sequenceBase + index, shard)) {
+        if (durable && producer.isPending(sequenceBase + index, shard, route)) {
           this.#openRun(lane)
           this.#following.push({ producer, shard, sequence: sequenceBase + index })
         }
@@ -387,7 +387,7 @@ export class Publication {
     const verdict = Effect.suspend(() => {
       for (const { producer, sequence, shard } of this.#following) {
         const { cause, loss } = producer.loss ?? { loss: "unknown", cause: undefined }
-        if (producer.isUnsettled(sequence, shard)) this.#lose({ lost: 1, loss, cause })
+        if (!producer.isStored(sequence, shard)) this.#lose({ lost: 1, loss, cause })
       }
       const worst = this.#worst
       if (worst === undefined) return Effect.void

@@ -250,7 +250,7 @@ describe("a named producer", () => {
 
   it.effect("that lost events is not forgotten before it closed the gap, while idle ones can be", () =>
     Effect.gen(function*() {
-      const { bus } = yield* open({ shards: 2, maxProducers: 2, batch: { maxSize: 10, minSize: 1 } }, {
+      const { adapter, bus } = yield* open({ shards: 2, maxProducers: 2, batch: { maxSize: 10, minSize: 1 } }, {
         onAppend: (batch, call) => call === 1 && batch.shard === 0 ? refuse("Fatal") : Effect.void
       })
       const failed = yield* Effect.flip(
@@ -260,7 +260,10 @@ describe("a named producer", () => {
       for (const name of ["a", "b", "c"]) {
         yield* bus.publishRaw("1", { producer: { name, sequence: 1 }, until: "durable" })
       }
-      const { reason } = yield* Effect.flip(bus.publishRaw("21", { producer: { name: "till", sequence: 21 } }))
+      // Right behind the last event that was stored, and past the gap.
+      const sequence = 1 +
+        Math.max(...[...adapter.marks.values()].map((mark) => mark.producer === "till" ? mark.sequence : 0))
+      const { reason } = yield* Effect.flip(bus.publishRaw("next", { producer: { name: "till", sequence } }))
       assert.strictEqual(reason._tag, "SequenceGap")
     }))
 
