@@ -71,7 +71,9 @@ const campaign = (seed: number) =>
     yield* broker.clearFaults
     // What was lost without a trace is found at a reconnect.
     for (let round = 0; round < 6; round++) {
-      if (ends === MESSAGES && new Set(seen).size === MESSAGES) break
+      if (ends === MESSAGES && new Set(seen).size === MESSAGES) {
+        break
+      }
       yield* broker.disconnect()
       for (let step = 0; step < 50; step++) {
         yield* TestClock.adjust(500)
