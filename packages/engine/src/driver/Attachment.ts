@@ -91,7 +91,10 @@ export class Attachment implements Resident {
 
   readonly onLost = (): void => {
     this.#settle(Effect.fail(new PulsarError({ reason: { _tag: "SessionLost" } })))
-    this.restart()
+    const over = this.supervisor?.over
+    // A connection that was given up took everything on it along.
+    if (over === undefined) this.restart()
+    else this.#fail(over)
   }
 
   readonly onEvent = (event: ConnectionEvent): void => {

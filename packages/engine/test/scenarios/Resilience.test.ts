@@ -89,6 +89,28 @@ describe("a lost connection", () => {
     }).pipe(Effect.provide(layer())))
 })
 
+describe("a broker that never comes back", () => {
+  it.effect("is given up after the attempts allowed: what was pending ends, and what follows fails", () =>
+    Effect.gen(function*() {
+      const broker = yield* TestBroker
+      const producer = yield* Producer.make({ topic: "t", batching: false, sendTimeout: 0 })
+      const consumer = yield* Consumer.make({ topic: "t", subscription: "s" })
+      yield* broker.fault({ command: "SEND_RECEIPT", times: 1, action: { _tag: "Drop" } })
+      const written = yield* Effect.forkChild(Effect.flip(producer.send(bytes("x"))), { startImmediately: true })
+      yield* TestClock.adjust(10)
+      assert.strictEqual(text((yield* consumer.receive).value), "x")
+      const receiving = yield* Effect.forkChild(Effect.flip(consumer.receive), { startImmediately: true })
+      yield* broker.kill()
+      const waiting = yield* Effect.forkChild(Effect.flip(producer.send(bytes("y"))), { startImmediately: true })
+      const unknown = yield* passing(Fiber.join(written), 500, 100)
+      assert.strictEqual(unknown.reason._tag, "Unknown")
+      assert.strictEqual((yield* Fiber.join(waiting)).reason._tag, "NotDone")
+      const later = yield* passing(Effect.flip(producer.send(bytes("z"))), 500, 100)
+      assert.strictEqual(later.reason._tag, "NotDone")
+      assert.strictEqual((yield* Fiber.join(receiving)).reason._tag, "Connect")
+    }).pipe(Effect.provide(layer({ maxAttempts: 3 }))))
+})
+
 describe("a topic that moves", () => {
   it.effect("is followed to its new broker, told or not", () =>
     Effect.gen(function*() {
