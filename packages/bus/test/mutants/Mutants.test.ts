@@ -34,10 +34,10 @@ const mutants: ReadonlyArray<Mutant> = [
     scenario: "crash"
   },
   {
-    name: "a batch under way at shutdown is forgotten",
-    file: "internal/Dispatcher.ts",
-    find: "if (lane.inFlight) lane.lost(",
-    replace: "if (!lane.inFlight) lane.lost(",
+    name: "a batch that was lost is not counted",
+    file: "core/Lane.ts",
+    find: "this[counted] += shipment.batch.count",
+    replace: "this[counted] += 0",
     scenario: "adapter"
   }
 ]
