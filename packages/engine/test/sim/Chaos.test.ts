@@ -3,7 +3,7 @@
  * kept, and the consumer sees everything that is stored. `SEEDS` sets how many; `SEED` runs one alone.
  */
 import { assert, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Random } from "effect"
+import { Effect, type Fiber, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { Consumer, Producer } from "../../src/index.ts"
 import { type CommandName, type FaultAction, TestBroker } from "../../src/testing/index.ts"
