@@ -79,6 +79,6 @@ describe.skipIf(skipReason() !== undefined)("the peers themselves", () => {
         assert.match(anonymous.message, /Authentication|authenticat/)
         const expired = yield* Effect.flip(java.produce({ ...options, token: tokens!.expired }, [{ payload: "03" }]))
         assert.match(expired.message, /Authentication|authenticat/)
-      }).pipe(Effect.provide(JavaPeer.layer)))
+      }).pipe(Effect.provide(JavaPeer.layer)), { timeout: 120_000 })
   })
 })

@@ -79,13 +79,18 @@ export const messages = (client: WireClient, count: number, consumerId = 0) =>
     () => client.next("MESSAGE", ({ body }) => body["consumerId"] === String(consumerId))
   )
 
-/** Nothing more arrives for a consumer in the time that a broker here needs to send something. */
-export const quiet = (client: WireClient, consumerId = 0) =>
-  Effect.map(
-    Effect.sleep(300),
-    () =>
-      client.inbox.filter(({ body, type }) => type === "MESSAGE" && body["consumerId"] === String(consumerId)).map(text)
+/** What arrives for a consumer: `expected` messages however long they take, and what else comes in the time a broker here needs to send something. */
+export const quiet = (client: WireClient, consumerId = 0, expected = 0) => {
+  const arrived = () =>
+    client.inbox.filter(({ body, type }) => type === "MESSAGE" && body["consumerId"] === String(consumerId))
+  return Effect.sync(() => arrived().length >= expected).pipe(
+    Effect.delay(20),
+    Effect.repeat({ until: (complete) => complete }),
+    Effect.timeoutOption("10 seconds"),
+    Effect.delay(300),
+    Effect.map(() => arrived().map(text))
   )
+}
 
 /** Makes records of two brokers comparable: ledgers by order of appearance, no texts for humans, no addresses, no clocks. */
 export const normalise = (
