@@ -22,8 +22,8 @@ const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the last event of a producer is not recognised when it is submitted again",
     file: "core/Producers.ts",
-    find: "if (sequence <= (this.#marks[shard]?.accepted ?? 0)) return true",
-    replace: "if (sequence < (this.#marks[shard]?.accepted ?? 0)) return true",
+    find: "return sequence <= (this.#marks[shard]?.accepted ?? 0)",
+    replace: "return sequence < (this.#marks[shard]?.accepted ?? 0)",
     scenario: "crash"
   },
   {
