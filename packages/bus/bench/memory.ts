@@ -25,8 +25,15 @@ const Hanging = Layer.succeed(
   })
 )
 
+/** Array buffers are freed some turns after the collection that finds them unused. */
+const settled = async (): Promise<void> => {
+  for (let i = 0; i < 5; i++) {
+    globalThis.gc?.()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
+
 const used = (): number => {
-  globalThis.gc?.()
   const { arrayBuffers, heapUsed } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }
@@ -37,8 +44,10 @@ export const memory = async (): Promise<ReadonlyArray<Row>> => {
       EventBus.layer({ shards: 4, capacityBytes: 2 ** 30, shutdownTimeout: "1 millis" }).pipe(Layer.provide(Hanging))
     )
     const bus = await runtime.runPromise(EventBus)
+    await settled()
     const before = used()
     for (let i = 0; i < EVENTS; i++) bus.offerUnsafe(payloads[i & 255]!)
+    await settled()
     const after = used()
     await runtime.dispose().catch(() => {})
     return (after - before) / EVENTS

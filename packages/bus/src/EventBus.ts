@@ -150,7 +150,10 @@ export class EventBus extends Context.Service<EventBus, {
   ) => Effect.Effect<PublishSummary, PublishError>
   /** Publishes the validated lines of an NDJSON chunk (see `JsonLines`), in order, without an object a line. */
   readonly publishLines: (lines: LineBatch, options?: PublishOptions) => Effect.Effect<PublishSummary, PublishError>
-  /** Publishes from synchronous code; false when refused for any reason. Never throws, never waits (`suspend` refuses too). */
+  /**
+   * Publishes from synchronous code; false when refused for any reason. Never throws, never waits (`suspend` refuses too). While the shard is
+   * busy, up to 16 events in a row may share a reading of the clock; their timestamps still differ and keep their order.
+   */
   readonly offerUnsafe: (payload: Uint8Array | string) => boolean
   /** One page of stored events from several shards. */
   readonly poll: (request: PollRequest) => Effect.Effect<PollResponse, PollError>

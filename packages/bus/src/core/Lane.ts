@@ -64,6 +64,11 @@ export class Lane {
     return this.#waiting.length > 0
   }
 
+  /** Whether the worker sleeps: what comes now wakes it, or waits for company. */
+  get isQuiet(): boolean {
+    return this.wakeAt !== Number.POSITIVE_INFINITY
+  }
+
   /** Appends an event that the ring accepts, and wakes the worker when it has enough. */
   accept(payload: Uint8Array, from: number, to: number, millis: number, nanos: number, channel: number): void {
     this.ring.push(payload, from, to, millis, nanos, channel)
