@@ -59,7 +59,9 @@ export const publish = async (): Promise<ReadonlyArray<Row>> => {
     for (let i = 0; i < ROUND; i++) bus.offerUnsafe(JSON.stringify(values[i & 255]!))
   }
   const all = Array.from({ length: ROUND }, (_, i) => payloads[i & 255]!)
-  const call = () => runtime.runPromise(bus.publishAllRaw(all)).then(() => {})
+  const call = async () => {
+    await runtime.runPromise(bus.publishAllRaw(all))
+  }
   const effects = () =>
     runtime.runPromise(Effect.gen(function*() {
       for (let i = 0; i < ROUND; i++) yield* bus.publishRaw(payloads[i & 255]!)

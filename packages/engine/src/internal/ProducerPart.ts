@@ -130,5 +130,3 @@ export class ProducerPart {
     })
   }
 }
-
-export type { SendOutcome }
