@@ -6,8 +6,7 @@ import {
   type OutgoingMessage,
   ProducerSlot,
   type ProducerSpec,
-  type SendCompletion,
-  type SendOutcome
+  type SendCompletion
 } from "@perigee/proto"
 import { Frame } from "@perigee/proto/wire"
 import { Attachment } from "../driver/Attachment.ts"
