@@ -252,8 +252,20 @@ export class Publication {
     })
   }
 
-  /** The synchronous step; `turn` is the lane where this call is first in the queue. Returns the lane that has no room for the next event, undefined when the call is through. */
+  /**
+   * The synchronous step; `turn` is the lane where this call is first in the queue. Returns the lane that has no room for the next event,
+   * undefined when the call is through.
+   */
   #push(producer: Producer | undefined, turn: Lane | undefined): Lane | undefined {
+    try {
+      return this.#fill(producer, turn)
+    } finally {
+      // Also when memory runs out half way: an open run would hold up everybody who waits behind it.
+      if (this.#open !== undefined) this.#closeRuns()
+    }
+  }
+
+  #fill(producer: Producer | undefined, turn: Lane | undefined): Lane | undefined {
     const { intake, now } = this.#desk
     const { channel, durable, keyed, source } = this.#terms
     const shards = intake.lanes.length
@@ -306,7 +318,6 @@ export class Publication {
         this.#next++
       }
     }
-    if (this.#open !== undefined) this.#closeRuns()
     return refusing
   }
 
