@@ -38,8 +38,13 @@ const unreadable = (path: string, cause: unknown): Failure =>
     `${path} cannot be read: ${describe(cause)}. Nothing after it was sent; mend it and run the same command again.`
   )
 
-const unpacked = (raw: Readable, gzip: boolean): Readable =>
-  gzip ? pipeline(raw, createGunzip({ chunkSize: readBytes }), () => {}) : raw
+const unpacked = (raw: Readable, gzip: boolean): Readable => {
+  if (!gzip) return raw
+  const gunzip = createGunzip({ chunkSize: readBytes })
+  // Whoever iterates hears of a damaged end. Whoever has left by then does not, and must not bring the process down.
+  gunzip.on("error", () => {})
+  return pipeline(raw, gunzip, () => {})
+}
 
 const firstLine = async (chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> => {
   const parts: Array<Uint8Array> = []

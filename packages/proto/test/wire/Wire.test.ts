@@ -237,7 +237,7 @@ describe("Commands", () => {
     const send: Commands.Send = {
       producerId: sample.producerId,
       sequenceId: BigInt(sample.sequence),
-      numMessages: Math.abs(sample.count),
+      numMessages: Math.min(Math.abs(sample.count), 2 ** 31 - 1),
       highestSequenceId: sample.count % 2 === 0 ? undefined : BigInt(sample.sequence),
       isChunk: sample.count % 3 === 0,
       txnLeast: undefined,

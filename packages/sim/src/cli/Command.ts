@@ -45,7 +45,9 @@ export const findFiles = (root: string, target: string | undefined): ReadonlyArr
     "test/sim/**/*.test.{ts,js,mjs}"
   ]
   return globSync(patterns, { cwd: root })
-    .filter((file) => target === undefined || file.split(sep).includes(target))
+    .filter((file) =>
+      target === undefined || ["packages", "apps"].some((room) => file.startsWith(join(room, target, sep)))
+    )
     .map((file) => join(root, file))
     .sort()
 }
