@@ -269,10 +269,10 @@ export const fromEngine = (
           : yield* Effect.timeoutOrElse(Effect.as(drained, false), {
             duration: options.drain,
             orElse: () => Effect.succeed(true)
-          }).pipe(Effect.catch(() => Effect.succeed(false)))
+          }).pipe(Effect.orElseSucceed(() => false))
         const unconfirmed = engine.state.unconfirmed
         yield* owner.close
-        if (late) yield* ConduitErrors.make({ _tag: "DrainTimeout", unconfirmed })
+        if (late) return yield* ConduitErrors.make({ _tag: "DrainTimeout", unconfirmed })
       }),
     ended,
     peerSession: Effect.sync(owner.peerSession)
