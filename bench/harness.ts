@@ -37,6 +37,20 @@ export const measure = async (f: () => Promise<number> | number, runs = 5, warmu
   return { median, spread: (sorted.at(-1)! - sorted[0]!) / median, runs: values }
 }
 
+/** Runs `f`, which collects samples, `runs` times, and gives the median and the spread of each quantile of theirs. */
+export const measureQuantiles = async (
+  f: () => Promise<ReadonlyArray<number>>,
+  quantiles: ReadonlyArray<number>,
+  runs = 5
+): Promise<ReadonlyArray<Measured>> => {
+  const samples: Array<ReadonlyArray<number>> = []
+  for (let i = 0; i < runs; i++) samples.push(await f())
+  return Promise.all(quantiles.map((q) => {
+    let run = 0
+    return measure(() => quantile([...samples[run++]!], q), runs, 0)
+  }))
+}
+
 /** The `q` quantile of unsorted samples, 0 ≤ q ≤ 1. */
 export const quantile = (samples: Float64Array | Array<number>, q: number): number => {
   const sorted = Float64Array.from(samples).sort()
