@@ -155,6 +155,9 @@ export class Attachment implements Resident {
           previous.leave(this.#what.kind, this.#what.id)
         }
         this.supervisor = supervisor
+        // What was lost before now was the place it is leaving; only a loss from here on asks for another attach. Taken for one of this place, an
+        // older loss would open a second time what is open.
+        this.#lost.closeUnsafe()
         supervisor.settle(this.#what.kind, this.#what.id, this)
         this.#what.open(supervisor.connection, supervisor.driver.now())
         supervisor.driver.notify()
@@ -169,7 +172,6 @@ export class Attachment implements Resident {
       const { backoff: settings } = this.#core.settings
       const backoff = new Backoff.Backoff({ ...settings, seed: this.#core.seed() })
       while (!this.#stopped) {
-        this.#lost.closeUnsafe()
         const result = yield* Effect.result(this.#attach)
         if (this.#stopped) return
         if (result._tag === "Success") {

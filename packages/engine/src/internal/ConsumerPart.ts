@@ -7,6 +7,7 @@ import { Attachment } from "../driver/Attachment.ts"
 import * as Lookup from "../driver/Lookup.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { closed, PulsarError, refused } from "../PulsarError.ts"
+import { TopicMetrics } from "./Metrics.ts"
 
 export class ConsumerPart {
   readonly slot: ConsumerSlot
@@ -14,6 +15,9 @@ export class ConsumerPart {
   readonly topic: string
   /** Why it ended, if not by a close. */
   failure: PulsarError | undefined = undefined
+  readonly metrics: TopicMetrics
+  /** Silences that were reported. */
+  stalls = 0
   readonly #client: Internals
   readonly #nackDelay: number
   #groupSince: number | undefined = undefined
@@ -35,6 +39,8 @@ export class ConsumerPart {
     this.#onEvent = onEvent
     this.topic = spec.topic
     this.slot = new ConsumerSlot(client.nextId(), spec)
+    this.metrics = new TopicMetrics("consumer", spec.topic, this.#totals, client.context)
+    this.slot.onTaken = (waited) => this.metrics.took(waited)
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "consumer",
       id: this.slot.id,
@@ -47,6 +53,10 @@ export class ConsumerPart {
     })
   }
 
+  get #totals() {
+    return { ...this.slot.totals, stalls: this.stalls }
+  }
+
   #fail(error: PulsarError): void {
     this.failure = error
     this.slot.state = "closed"
@@ -56,6 +66,10 @@ export class ConsumerPart {
   #heard(event: ConnectionEvent): void {
     if (event._tag === "ConsumerReady") this.#subscribed.openUnsafe()
     switch (event._tag) {
+      case "ConsumerStalled":
+        this.stalls++
+        this.metrics.tell(this.#totals)
+        break
       case "MessagesReady":
       case "EndOfTopic":
         this.#onChange()
@@ -70,6 +84,7 @@ export class ConsumerPart {
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
     const messages = connection.consumers.take(driver.now(), this.slot, max)
+    this.metrics.tell(this.#totals)
     driver.notify()
     return messages
   }
@@ -206,6 +221,7 @@ export class ConsumerPart {
     return Effect.callback<void>((resume) => {
       const { supervisor } = this.attachment
       this.attachment.stop()
+      this.metrics.tell(this.#totals)
       if (supervisor === undefined || this.slot.state === "closed") {
         this.slot.state = "closed"
         this.#onChange()

@@ -59,14 +59,16 @@ export class Acks {
   /** Acknowledgements taken. */
   count = 0
   readonly #batchIndex: boolean
+  readonly #groupSize: number
   readonly #tracked = new Map<string, BatchAcks>()
   #individual: Array<MessageId.MessageId> = []
   readonly #partial = new Set<BatchAcks>()
   #cumulative: AckPosition | undefined = undefined
   #since: number | undefined = undefined
 
-  constructor(batchIndex: boolean) {
+  constructor(batchIndex: boolean, groupSize = GROUP_LIMIT) {
     this.#batchIndex = batchIndex
+    this.#groupSize = groupSize
   }
 
   /** Batches with open messages. */
@@ -79,7 +81,7 @@ export class Acks {
   }
 
   get isFull(): boolean {
-    return this.pending >= GROUP_LIMIT
+    return this.pending >= this.#groupSize
   }
 
   /** When the oldest collected acknowledgement was taken. */

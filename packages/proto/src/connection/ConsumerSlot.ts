@@ -6,54 +6,16 @@
 import { Deque } from "../internal/Deque.ts"
 import { ReceivedMessage } from "../ReceivedMessage.ts"
 import { BatchCursor } from "../wire/Batch.ts"
-import { ChunkAssembler, type ChunkLimits } from "../wire/Chunk.ts"
+import { ChunkAssembler } from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
 import * as Compression from "../wire/Compression.ts"
-import type { Schema } from "../wire/gen/PulsarApi_pb.ts"
 import * as MessageId from "../wire/MessageId.ts"
-import type { BrokerEntryMetadata, MessageMetadata, Properties } from "../wire/Metadata.ts"
+import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
 import { Acks } from "./Acks.ts"
+import type { ConsumerSpec } from "./ConsumerSpec.ts"
 import { type BrokerFailure, type Events, truncate } from "./Events.ts"
 import { Redelivery } from "./Redelivery.ts"
-
-/** @category models @since 0.1.0 */
-export type SubscriptionType = "exclusive" | "shared" | "failover" | "keyShared"
-
-/** All times in milliseconds. @category models @since 0.1.0 */
-export interface ConsumerSpec {
-  readonly topic: string
-  readonly subscription: string
-  readonly type: SubscriptionType
-  readonly name: string | undefined
-  readonly durable: boolean
-  readonly initialPosition: "latest" | "earliest"
-  readonly startMessageId: MessageId.MessageId | undefined
-  /** Seconds before now to start at; 0 for none. */
-  readonly startRollback: number
-  readonly readCompacted: boolean
-  readonly priorityLevel: number | undefined
-  readonly properties: Properties
-  readonly subscriptionProperties: Properties
-  readonly schema: Schema | undefined
-  readonly keyShared: {
-    readonly sticky: ReadonlyArray<readonly [start: number, end: number]> | undefined
-    readonly allowOutOfOrder: boolean
-  } | undefined
-  readonly forceTopicCreation: boolean
-  readonly replicateSubscriptionState: boolean
-  /** Messages that may be on their way or waiting here, at least 1. */
-  readonly receiverQueue: number
-  /** 0 for none. */
-  readonly ackTimeout: number
-  /** How long acknowledgements are collected; 0 sends each at once. */
-  readonly ackGroupTime: number
-  /** Acknowledge single messages of a batch; the broker must have it on. */
-  readonly batchIndexAck: boolean
-  readonly chunks: ChunkLimits
-  readonly autoAckOldestChunk: boolean
-  /** How long a consumer with permits may hear nothing before that is reported; 0 for never. */
-  readonly stallTimeout: number
-}
+import { StallWatch } from "./StallWatch.ts"
 
 interface Delivered {
   readonly id: MessageId.MessageId
@@ -63,6 +25,7 @@ interface Delivered {
   readonly brokerEntry: BrokerEntryMetadata | undefined
   readonly ackSet: ReadonlyArray<bigint> | undefined
   readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
+  readonly arrivedAt: number
   cursor: BatchCursor | undefined
 }
 
@@ -84,7 +47,7 @@ export class ConsumerSlot {
   isActive: boolean | undefined = undefined
   /** Grows with each "redeliver everything": deliveries from before are dropped. */
   epoch = 0
-  /** Permits the broker still has. */
+  /** Permits the broker still has; below 0 after a batch larger than what it had, as brokers count too. */
   balance = 0
   /** Messages waiting here. */
   queued = 0
@@ -94,19 +57,19 @@ export class ConsumerSlot {
   readonly refused = new Redelivery()
   readonly chunks: ChunkAssembler
   readonly totals = { received: 0, bytes: 0, acked: 0, nacked: 0, dropped: 0, redelivered: 0 }
+  /** Hears how long an entry waited here when its first message is taken, for statistics. */
+  onTaken: ((waited: number) => void) | undefined = undefined
   #consumed = 0
   #queue = new Deque<Delivered>()
   #notified = false
-  #dispatches = 0
-  #stallMark = -1
-  #stallSince = 0
-  #stallReported = false
+  readonly #stall: StallWatch
 
   constructor(id: number, spec: ConsumerSpec) {
     this.id = id
     this.spec = spec
     this.startMessageId = spec.startMessageId
-    this.acks = new Acks(spec.batchIndexAck)
+    this.#stall = new StallWatch(spec.stallTimeout)
+    this.acks = new Acks(spec.batchIndexAck, spec.ackGroupSize)
     this.chunks = new ChunkAssembler(spec.chunks)
   }
 
@@ -126,7 +89,7 @@ export class ConsumerSlot {
   grantInitial(now: number, push: (frame: Uint8Array) => void): void {
     this.#consumed = 0
     this.balance = 0
-    this.#stall(now)
+    this.#stall.begin(now)
     // What is still here from before keeps its place in the queue.
     const permits = Math.max(1, this.spec.receiverQueue - this.queued)
     this.#grant(permits, push)
@@ -152,9 +115,9 @@ export class ConsumerSlot {
 
   /** A dispatch that nobody will take: it costs a permit like any other. */
   dropped(permits: number): void {
-    this.balance = Math.max(0, this.balance - permits)
+    this.balance -= permits
     this.#consumed += permits
-    this.#dispatches++
+    this.#stall.dispatched()
     this.totals.dropped += permits
   }
 
@@ -174,9 +137,8 @@ export class ConsumerSlot {
       this.replenish(push)
       return
     }
-    this.#dispatches++
-    this.#stallReported = false
-    this.balance = Math.max(0, this.balance - permits)
+    this.#stall.dispatched()
+    this.balance -= permits
     // Markers of replicated subscriptions are for brokers.
     if (metadata.markerType !== undefined && metadata.markerType >= 10 && metadata.markerType <= 13) {
       this.#consumed += permits
@@ -211,6 +173,7 @@ export class ConsumerSlot {
       brokerEntry,
       ackSet: delivery.ackSet,
       chunks,
+      arrivedAt: now,
       cursor: undefined
     })
     this.queued += permits
@@ -238,11 +201,13 @@ export class ConsumerSlot {
       if (size === undefined) {
         this.#queue.shift()
         this.#leave(1, entry.payload.length)
+        this.onTaken?.(now - entry.arrivedAt)
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload !== undefined) taken.push(this.#message(entry, payload, undefined, undefined, -1, 0))
         continue
       }
       if (entry.cursor === undefined) {
+        this.onTaken?.(now - entry.arrivedAt)
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload === undefined) {
           this.#queue.shift()
@@ -462,15 +427,9 @@ export class ConsumerSlot {
   // -------------------------------------------------------------------------------------------------------------------------------
   // Time
 
-  get #isStallCandidate(): boolean {
-    return this.spec.stallTimeout > 0 && this.state === "ready" && this.balance > 0 && this.#queue.length === 0 &&
-      !this.paused && !this.endOfTopic
-  }
-
-  #stall(now: number): void {
-    this.#stallMark = this.#dispatches
-    this.#stallSince = now
-    this.#stallReported = false
+  /** Permits are out, nothing is here, and nothing says why nothing comes. */
+  get #isSilent(): boolean {
+    return this.state === "ready" && this.balance > 0 && this.#queue.length === 0 && !this.paused && !this.endOfTopic
   }
 
   nextDeadline(): number {
@@ -479,10 +438,7 @@ export class ConsumerSlot {
     if (since !== undefined && this.state === "ready") {
       deadline = Math.min(deadline, this.acks.isFull ? since : since + this.spec.ackGroupTime)
     }
-    if (this.#isStallCandidate && !this.#stallReported) {
-      deadline = Math.min(deadline, this.#stallSince + this.spec.stallTimeout)
-    }
-    return deadline
+    return this.#isSilent ? Math.min(deadline, this.#stall.deadline) : deadline
   }
 
   /** Positions to ask for again at `now`. */
@@ -497,19 +453,9 @@ export class ConsumerSlot {
 
   /** Reports a silence once an episode: any dispatch begins a new one. */
   checkStall(now: number, events: Events): void {
-    if (this.spec.stallTimeout <= 0) return
-    if (!this.#isStallCandidate || this.#dispatches !== this.#stallMark) {
-      this.#stall(now)
-      return
-    }
-    if (this.#stallReported || now < this.#stallSince + this.spec.stallTimeout) return
-    this.#stallReported = true
-    events.push({
-      _tag: "ConsumerStalled",
-      consumerId: this.id,
-      permits: this.balance,
-      silence: now - this.#stallSince
-    })
+    const silence = this.#stall.check(now, this.#isSilent)
+    if (silence === undefined) return
+    events.push({ _tag: "ConsumerStalled", consumerId: this.id, permits: this.balance, silence })
   }
 
   /** A refusal that ends the consumer. */

@@ -28,6 +28,42 @@ const batch = (...texts: ReadonlyArray<string>) => {
 const flows = (harness: Harness) =>
   harness.seen().filter(({ type }) => type === Type.FLOW).map(({ command }) => command.flow!.messagePermits)
 
+describe("subscribing again", () => {
+  it("on a session where it is subscribed closes the earlier consumer first: brokers answer a repeated SUBSCRIBE and change nothing", () => {
+    const harness = new Harness().connect()
+    const slot = consumer()
+    harness.subscribe(slot)
+    harness.deliver(3, 0, bytes("queued"))
+    harness.seen()
+    harness.connection.consumers.subscribe(0, slot)
+    assert.deepStrictEqual(harness.types(), [Type.CLOSE_CONSUMER, Type.SUBSCRIBE])
+    // What was on its way belongs to the consumer that was closed: the broker delivers it again.
+    harness.deliver(3, 1, bytes("late"))
+    assert.isFalse(slot.hasMessages)
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    assert.deepStrictEqual(flows(harness), [10])
+    assert.strictEqual(slot.balance, 10)
+    harness.deliver(3, 0, bytes("queued"))
+    harness.deliver(3, 1, bytes("late"))
+    const taken = harness.connection.consumers.take(0, slot, 10)
+    assert.deepStrictEqual(taken.map(({ payload }) => text(payload)), ["queued", "late"])
+  })
+
+  it("before the first answer closes that one too, and heeds only the answer to the last", () => {
+    const harness = new Harness().connect()
+    const slot = consumer()
+    harness.connection.consumers.subscribe(0, slot)
+    const first = slot.openRequest!
+    harness.seen()
+    harness.connection.consumers.subscribe(0, slot)
+    assert.deepStrictEqual(harness.types(), [Type.CLOSE_CONSUMER, Type.SUBSCRIBE])
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(first) } })
+    assert.strictEqual(slot.state, "opening")
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    assert.deepStrictEqual(flows(harness), [10])
+  })
+})
+
 describe("permits", () => {
   it("are granted once after the subscribe, and repaid at half the queue", () => {
     const harness = new Harness().connect()
