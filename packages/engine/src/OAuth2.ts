@@ -132,7 +132,7 @@ export const make = (options: OAuth2Options): Effect.Effect<Auth, never, HttpCli
         const held = token
         if (!fresh && held !== undefined && now < held.until - margin) return held
         return held !== undefined && now < held.until && !fresh
-          ? yield* Effect.catch(renewed, () => Effect.succeed(held))
+          ? yield* renewed.pipe(Effect.catch(() => Effect.succeed(held)))
           : yield* renewed
       })).pipe(
         Effect.map(({ value }): Credentials => ({

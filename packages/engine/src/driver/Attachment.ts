@@ -17,7 +17,7 @@ export interface Attachable {
   readonly id: number
   readonly topic: string
   readonly open: (connection: Connection, now: number) => void
-  readonly release: (connection: Connection) => void
+  readonly release: (connection: Connection, now: number) => void
   /** Nothing will come of it any more. */
   readonly fail: (error: PulsarError) => void
   /** Events other than those of attaching. */
@@ -151,8 +151,9 @@ export class Attachment implements Resident {
         this.#opened = opened
         const previous = this.supervisor
         if (previous !== undefined && previous !== supervisor) {
-          this.#what.release(previous.connection)
+          this.#what.release(previous.connection, previous.driver.now())
           previous.leave(this.#what.kind, this.#what.id)
+          previous.driver.notify()
         }
         this.supervisor = supervisor
         // What was lost before now was the place it is leaving; only a loss from here on asks for another attach. Taken for one of this place, an

@@ -134,6 +134,14 @@ export class Supervisor {
       case "MessagesReady":
         this.#antiThrash.succeeded()
         break
+      case "ChecksumMismatch":
+        // Nobody else hears of it: the message comes again.
+        this.#core.fork(Effect.logError("pulsar: a message was dropped, its checksum is wrong", {
+          address: ServiceUrl.formatAddress(this.address),
+          expected: event.expected.toString(16),
+          computed: event.computed.toString(16)
+        }))
+        break
     }
     if ("producerId" in event) this.#residents.get(`producer:${event.producerId}`)?.onEvent(event)
     else if ("consumerId" in event) this.#residents.get(`consumer:${event.consumerId}`)?.onEvent(event)

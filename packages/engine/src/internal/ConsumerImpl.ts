@@ -20,6 +20,7 @@ import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { Letters } from "./Letters.ts"
 import { MessageOrigin } from "./MessageOrigin.ts"
 import { toMillis } from "./options.ts"
+import { reasonOfSilence } from "./reasonOfSilence.ts"
 import { withinOperation } from "./withinOperation.ts"
 
 const TAKE = 1000
@@ -107,21 +108,20 @@ export class ConsumerImpl<A> implements Consumer<A> {
     this.#options.onEvent?.({ topic: part.topic, event })
   }
 
-  /** Silence is a stall only if there is something to hear: then the consumer subscribes again, in place. */
+  /** A silence is asked about, and only one that the broker has no good reason for is ended: by subscribing again, in place. */
   #unstall(part: ConsumerPart, silence: number): Effect.Effect<void> {
-    return Effect.gen(function*() {
-      const reply = yield* part.lastMessageId
-      const response = reply.getLastMessageIdResponse
-      const last = response?.lastMessageId
-      const marked = response?.consumerMarkDeletePosition
-      if (last === undefined || BigInt.asIntN(64, last.entryId) < 0n) return
-      if (marked !== undefined && MessageId.compare(idOf(marked), MessageId.entryOf(idOf(last))) >= 0) return
-      yield* Effect.logWarning("pulsar: a consumer with permits hears nothing; subscribing again", {
-        topic: part.topic,
-        silence: Math.round(silence)
-      })
-      part.resubscribe()
-    }).pipe(Effect.ignore)
+    return Effect.flatMap(
+      reasonOfSilence(part),
+      (reason) =>
+        reason === undefined || !part.slot.isSilent ? Effect.void : Effect.andThen(
+          Effect.logWarning("pulsar: a consumer with permits hears nothing; subscribing again", {
+            topic: part.topic,
+            silence: Math.round(silence),
+            reason
+          }),
+          Effect.sync(() => part.resubscribe())
+        )
+    ).pipe(Effect.ignore)
   }
 
   // -------------------------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ export class ConsumerPart {
       id: this.slot.id,
       topic: spec.topic,
       open: (connection, now) => connection.consumers.subscribe(now, this.slot),
-      release: (connection) => connection.consumers.release(this.slot.id),
+      release: (connection, now) => connection.consumers.release(this.slot.id, now),
       fail: (error) => this.#fail(error),
       onEvent: (event) => this.#heard(event),
       staysOut: () => false
@@ -196,6 +196,15 @@ export class ConsumerPart {
       (supervisor) =>
         Lookup.request(supervisor, (connection, now, onDone) =>
           connection.consumers.lastMessageId(now, this.slot, onDone))
+    )
+  )
+
+  /** What the broker knows of this consumer. */
+  readonly brokerStats: Effect.Effect<Api.BaseCommand, PulsarError> = Effect.suspend(() =>
+    Effect.flatMap(
+      this.#attached(),
+      (supervisor) =>
+        Lookup.request(supervisor, (connection, now, onDone) => connection.consumers.stats(now, this.slot, onDone))
     )
   )
 

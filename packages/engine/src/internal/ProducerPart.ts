@@ -38,7 +38,7 @@ export class ProducerPart {
       id: this.slot.id,
       topic: spec.topic,
       open: (connection, now) => connection.producers.open(now, this.slot),
-      release: (connection) => connection.producers.release(this.slot.id),
+      release: (connection, now) => connection.producers.release(this.slot.id, now),
       fail: (error) => this.#fail(error),
       onEvent: () => undefined,
       // Whoever was fenced out must not fence in turn.

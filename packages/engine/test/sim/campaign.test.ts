@@ -144,6 +144,7 @@ simTest("every send ends once, what was acknowledged is stored, the consumer see
         type,
         initialPosition: "earliest",
         receiverQueue,
+        batchIndexAck: rng.chance(0.5),
         stallTimeout: 0
       })
       let bent = false

@@ -26,11 +26,23 @@ interface Delivered {
   readonly ackSet: ReadonlyArray<bigint> | undefined
   readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
   readonly arrivedAt: number
+  /** Permits it cost: its messages, without those of a batch that are acknowledged already. */
+  readonly permits: number
+  /** How many of those were repaid. */
+  repaid: number
   cursor: BatchCursor | undefined
 }
 
 const isOpen = (ackSet: ReadonlyArray<bigint>, index: number): boolean =>
   ((ackSet[index >>> 6] ?? 0n) >> BigInt(index & 63) & 1n) === 1n
+
+/** Messages of a batch that are still to be handed out: what brokers count a batch as. */
+const openCount = (ackSet: ReadonlyArray<bigint> | undefined, size: number): number => {
+  if (ackSet === undefined) return size
+  let open = 0
+  for (let index = 0; index < size; index++) if (isOpen(ackSet, index)) open++
+  return open
+}
 
 /** @category models @since 0.1.0 */
 export class ConsumerSlot {
@@ -57,6 +69,8 @@ export class ConsumerSlot {
   readonly refused = new Redelivery()
   readonly chunks: ChunkAssembler
   readonly totals = { received: 0, bytes: 0, acked: 0, nacked: 0, dropped: 0, redelivered: 0 }
+  /** Position of the newest entry that came since the last attach or seek. */
+  lastDelivered: MessageId.MessageId | undefined = undefined
   /** Hears how long an entry waited here when its first message is taken, for statistics. */
   onTaken: ((waited: number) => void) | undefined = undefined
   #consumed = 0
@@ -130,7 +144,7 @@ export class ConsumerSlot {
     events: Events,
     push: (frame: Uint8Array) => void
   ): void {
-    const permits = metadata.batchSize ?? 1
+    const permits = metadata.batchSize === undefined ? 1 : openCount(delivery.ackSet, metadata.batchSize)
     if (this.state !== "ready") return
     if (delivery.consumerEpoch !== undefined && delivery.consumerEpoch < this.epoch) {
       this.dropped(permits)
@@ -139,6 +153,10 @@ export class ConsumerSlot {
     }
     this.#stall.dispatched()
     this.balance -= permits
+    const position = delivery.messageId
+    if (this.lastDelivered === undefined || MessageId.compare(position, this.lastDelivered) > 0) {
+      this.lastDelivered = position
+    }
     // Markers of replicated subscriptions are for brokers.
     if (metadata.markerType !== undefined && metadata.markerType >= 10 && metadata.markerType <= 13) {
       this.#consumed += permits
@@ -174,6 +192,8 @@ export class ConsumerSlot {
       ackSet: delivery.ackSet,
       chunks,
       arrivedAt: now,
+      permits,
+      repaid: 0,
       cursor: undefined
     })
     this.queued += permits
@@ -211,7 +231,7 @@ export class ConsumerSlot {
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload === undefined) {
           this.#queue.shift()
-          this.#leave(size, entry.payload.length)
+          this.#leave(entry.permits, entry.payload.length)
           continue
         }
         entry.cursor = new BatchCursor(payload, size)
@@ -242,7 +262,6 @@ export class ConsumerSlot {
   ): void {
     const acks = this.acks.track(entry.id, size)
     while (taken.length < max) {
-      const at = cursor.index
       let member
       try {
         member = cursor.next()
@@ -252,11 +271,16 @@ export class ConsumerSlot {
       if (member === undefined) {
         // Whole, or cut: what is missing was never there, its permits are repaid.
         this.#queue.shift()
-        this.#leave(size - at, entry.payload.length)
+        this.#leave(entry.permits - entry.repaid, entry.payload.length)
         return
       }
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, member.index)) {
+        acks.clear(member.index)
+        continue
+      }
+      entry.repaid++
       this.#leave(1, 0)
-      if (member.single.compactedOut || (entry.ackSet !== undefined && !isOpen(entry.ackSet, member.index))) {
+      if (member.single.compactedOut) {
         acks.clear(member.index)
         continue
       }
@@ -399,6 +423,7 @@ export class ConsumerSlot {
     this.unacked.clear()
     this.refused.clear()
     this.chunks.clear()
+    this.lastDelivered = undefined
     if (!this.isSharedType) this.epoch++
     this.replenish(push)
   }
@@ -410,6 +435,7 @@ export class ConsumerSlot {
     this.queued = 0
     this.queuedBytes = 0
     this.balance = 0
+    this.lastDelivered = undefined
     this.#consumed = 0
     this.unacked.clear()
     this.refused.clear()
@@ -428,7 +454,7 @@ export class ConsumerSlot {
   // Time
 
   /** Permits are out, nothing is here, and nothing says why nothing comes. */
-  get #isSilent(): boolean {
+  get isSilent(): boolean {
     return this.state === "ready" && this.balance > 0 && this.#queue.length === 0 && !this.paused && !this.endOfTopic
   }
 
@@ -438,7 +464,7 @@ export class ConsumerSlot {
     if (since !== undefined && this.state === "ready") {
       deadline = Math.min(deadline, this.acks.isFull ? since : since + this.spec.ackGroupTime)
     }
-    return this.#isSilent ? Math.min(deadline, this.#stall.deadline) : deadline
+    return this.isSilent ? Math.min(deadline, this.#stall.deadline) : deadline
   }
 
   /** Positions to ask for again at `now`. */
@@ -453,7 +479,7 @@ export class ConsumerSlot {
 
   /** Reports a silence once an episode: any dispatch begins a new one. */
   checkStall(now: number, events: Events): void {
-    const silence = this.#stall.check(now, this.#isSilent)
+    const silence = this.#stall.check(now, this.isSilent)
     if (silence === undefined) return
     events.push({ _tag: "ConsumerStalled", consumerId: this.id, permits: this.balance, silence })
   }

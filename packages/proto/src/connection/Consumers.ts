@@ -262,6 +262,14 @@ export class Consumers {
     }), onDone)
   }
 
+  /** What the broker knows of the consumer: the permits it has for it, and whether it holds it back. */
+  stats(now: number, slot: ConsumerSlot, onDone: OnOutcome): PendingRequest {
+    return this.#session.request(now, { _tag: "Plain" }, (requestId) => ({
+      type: Commands.Type.CONSUMER_STATS,
+      consumerStats: { consumerId: BigInt(slot.id), requestId }
+    }), onDone)
+  }
+
   unsubscribe(now: number, slot: ConsumerSlot, force: boolean, onDone: OnOutcome): PendingRequest {
     return this.#session.request(now, { _tag: "Unsubscribe", consumerId: slot.id }, (requestId) => ({
       type: Commands.Type.UNSUBSCRIBE,
@@ -316,9 +324,11 @@ export class Consumers {
     this.#session.events.push({ _tag: "ActiveChanged", consumerId: slot.id, active })
   }
 
-  /** Lets go of a consumer that moves to another connection. */
-  release(id: number): void {
-    this.#slots.get(id)?.detach()
+  /** Lets go of a consumer that moves to another connection, and tells the broker if it is still attached here. */
+  release(id: number, now = 0): void {
+    const slot = this.#slots.get(id)
+    if (slot?.state === "ready" || slot?.state === "opening") this.#leave(now, slot)
+    else slot?.detach()
     this.#slots.delete(id)
   }
 
