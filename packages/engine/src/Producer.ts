@@ -30,7 +30,8 @@ export interface BatchingOptions {
   readonly maxDelay?: Duration.Input | undefined
   /**
    * A batch for every key (the ordering key, else the key) instead of one for all: with Key_Shared subscriptions each key then reaches its
-   * consumer. The limits are about all of them together. Default `false`.
+   * consumer. The limits are about all of them together. Numbers are then stored out of order among keys: after a crash, the broker's last number
+   * says nothing of those below it. Default `false`.
    */
   readonly byKey?: boolean | undefined
 }

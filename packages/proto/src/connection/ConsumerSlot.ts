@@ -8,41 +8,14 @@ import { ReceivedMessage } from "../ReceivedMessage.ts"
 import { BatchCursor } from "../wire/Batch.ts"
 import { ChunkAssembler } from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
-import * as Compression from "../wire/Compression.ts"
 import * as MessageId from "../wire/MessageId.ts"
 import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
 import { Acks } from "./Acks.ts"
 import type { ConsumerSpec } from "./ConsumerSpec.ts"
+import { type Delivered, inflate, isOpen, openCount } from "./Delivered.ts"
 import { type BrokerFailure, type Events, truncate } from "./Events.ts"
 import { Redelivery } from "./Redelivery.ts"
 import { StallWatch } from "./StallWatch.ts"
-
-interface Delivered {
-  readonly id: MessageId.MessageId
-  readonly metadata: MessageMetadata
-  readonly payload: Uint8Array
-  readonly redeliveryCount: number
-  readonly brokerEntry: BrokerEntryMetadata | undefined
-  readonly ackSet: ReadonlyArray<bigint> | undefined
-  readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
-  readonly arrivedAt: number
-  /** Permits it cost: its messages, without those of a batch that are acknowledged already. */
-  readonly permits: number
-  /** How many of those were repaid. */
-  repaid: number
-  cursor: BatchCursor | undefined
-}
-
-const isOpen = (ackSet: ReadonlyArray<bigint>, index: number): boolean =>
-  ((ackSet[index >>> 6] ?? 0n) >> BigInt(index & 63) & 1n) === 1n
-
-/** Messages of a batch that are still to be handed out: what brokers count a batch as. */
-const openCount = (ackSet: ReadonlyArray<bigint> | undefined, size: number): number => {
-  if (ackSet === undefined) return size
-  let open = 0
-  for (let index = 0; index < size; index++) if (isOpen(ackSet, index)) open++
-  return open
-}
 
 /** @category models @since 0.1.0 */
 export class ConsumerSlot {
@@ -340,20 +313,11 @@ export class ConsumerSlot {
   }
 
   #inflate(entry: Delivered, maxMessageSize: number, events: Events): Uint8Array | undefined {
-    const { metadata } = entry
-    if (metadata.compression === 0) return entry.payload
     try {
-      const ceiling = entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes
-      // A message that was compressed to fit may be larger than the limit; a hundredfold is no message.
-      return Compression.decompress(
-        metadata.compression,
-        entry.payload,
-        metadata.uncompressedSize,
-        Math.max(ceiling * 16, 64 << 20)
-      )
+      return inflate(entry, entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes)
     } catch (error) {
       this.#report(entry.id, error, events)
-      this.totals.dropped += metadata.batchSize ?? 1
+      this.totals.dropped += entry.permits
       return undefined
     }
   }
