@@ -15,6 +15,7 @@ import { Chunk, type MessageId } from "@perigee/proto/wire"
 import { ConsumerImpl } from "./internal/ConsumerImpl.ts"
 import { retryTopicOf, topicsOf } from "./internal/ConsumerTopics.ts"
 import type { Latency } from "./internal/LatencyHistogram.ts"
+import type { Rate } from "./internal/RateMeter.ts"
 import { check, toMillis, within } from "./internal/options.ts"
 import * as TopicListWatcher from "./internal/TopicListWatcher.ts"
 import type { Message } from "./Message.ts"
@@ -133,6 +134,8 @@ export interface ConsumerStats {
   readonly stalls: number
   /** How long entries waited here before their first message was taken, milliseconds. */
   readonly waited: Latency
+  /** Taken per second over the client's last whole `statsInterval`; 0 before the first has passed. */
+  readonly rate: Rate
 }
 
 /** What a batch of messages is complete with: whichever comes first. @category models @since 0.1.0 */

@@ -12,6 +12,7 @@ import { type ProducerSpec, type Routing, TopicName, truncate } from "@perigee/p
 import type { Compression, MessageId } from "@perigee/proto/wire"
 import * as Lookup from "./driver/Lookup.ts"
 import type { Latency } from "./internal/LatencyHistogram.ts"
+import type { Rate } from "./internal/RateMeter.ts"
 import { check, toMillis, within } from "./internal/options.ts"
 import { ProducerImpl } from "./internal/ProducerImpl.ts"
 import { ProducerPart } from "./internal/ProducerPart.ts"
@@ -113,6 +114,8 @@ export interface ProducerStats {
   readonly pendingBytes: number
   /** From the submission of an entry's first message to its receipt, milliseconds. */
   readonly latency: Latency
+  /** Stored per second over the client's last whole `statsInterval`; 0 before the first has passed. */
+  readonly rate: Rate
 }
 
 /** @category models @since 0.1.0 */

@@ -20,6 +20,7 @@ import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { Letters } from "./Letters.ts"
 import { MessageOrigin } from "./MessageOrigin.ts"
 import { toMillis } from "./options.ts"
+import * as RateMeter from "./RateMeter.ts"
 import { reasonOfSilence } from "./reasonOfSilence.ts"
 import { withinOperation } from "./withinOperation.ts"
 
@@ -382,7 +383,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
       sum.queued += slot.queued
       sum.permits += Math.max(0, slot.balance)
     }
-    return { ...sum, stalls, waited: waited.latency }
+    return { ...sum, stalls, waited: waited.latency, rate: RateMeter.sum(this.#order.map(({ rate }) => rate)) }
   })
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {

@@ -9,6 +9,7 @@ import * as PulsarSchema from "../PulsarSchema.ts"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { toMillis } from "./options.ts"
 import type { ProducerPart } from "./ProducerPart.ts"
+import * as RateMeter from "./RateMeter.ts"
 import { fromRefusal, Many, notDone, Single } from "./SendOutcomes.ts"
 
 const noProperties: Metadata.Properties = []
@@ -67,7 +68,7 @@ export class ProducerImpl<A> implements Producer<A> {
       sum.pending += slot.pendingMessages
       sum.pendingBytes += slot.pendingBytes
     }
-    return { ...sum, latency: histogram.latency }
+    return { ...sum, latency: histogram.latency, rate: RateMeter.sum(this.#parts.map(({ rate }) => rate)) }
   })
 
   send(value: A, options: SendOptions = {}): Effect.Effect<Receipt, SendError> {

@@ -13,6 +13,7 @@ import { Attachment } from "../driver/Attachment.ts"
 import type { Internals } from "../PulsarClient.ts"
 import type { PulsarError } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
+import { type Rate, RateMeter } from "./RateMeter.ts"
 
 export class ProducerPart {
   readonly slot: ProducerSlot
@@ -27,11 +28,18 @@ export class ProducerPart {
   constructor(client: Internals, spec: ProducerSpec) {
     this.#client = client
     this.slot = new ProducerSlot(client.nextId(), spec, Frame.DEFAULT_MAX_MESSAGE_SIZE)
-    this.metrics = new TopicMetrics("producer", spec.topic, this.slot.totals, client.context)
+    this.metrics = new TopicMetrics(
+      "producer",
+      spec.topic,
+      this.slot.totals,
+      client.context,
+      new RateMeter(client.core.now(), client.statsInterval)
+    )
     this.slot.onSettled = (entry) => {
       // A send that was given up says nothing of how long a broker takes.
       if (entry.outcome?._tag === "Stored") this.metrics.took(client.core.now() - entry.since)
       this.metrics.tell(this.slot.totals)
+      this.#sample()
     }
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "producer",
@@ -45,6 +53,16 @@ export class ProducerPart {
       staysOut: ({ reason }) =>
         spec.accessMode !== 0 && reason._tag === "Refused" && (reason.code === 25 || reason.code === 16)
     })
+  }
+
+  /** Messages stored per second. */
+  get rate(): Rate {
+    return this.#sample()
+  }
+
+  #sample(): Rate {
+    const { bytes, stored } = this.slot.totals
+    return this.metrics.rate.sample(this.#client.core.now(), stored, bytes)
   }
 
   #fail(error: PulsarError): void {

@@ -194,4 +194,24 @@ describe("statistics", () => {
       assert.isAtMost(latency.p50, 0.001)
       assert.strictEqual(latency.p99, 40)
     }).pipe(Effect.provide(layer()), Effect.provideService(Metric.MetricRegistry, new Map())))
+  it.effect("have rates over the last whole interval, of all partitions together", () =>
+    Effect.gen(function*() {
+      const broker = yield* TestBroker
+      yield* broker.setPartitions("parts", 2)
+      const producer = yield* Producer.make({ topic: "parts", batching: false })
+      const consumer = yield* Consumer.make({ ...earliest, topic: "parts" })
+      const send = (count: number) =>
+        producer.sendAll(Array.from({ length: count }, () => ({ value: new Uint8Array(100) })))
+      yield* send(20)
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 0, bytes: 0 })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 2, bytes: 200 })
+      while ((yield* consumer.stats).received < 20) yield* consumer.receiveAll()
+      yield* TestClock.adjust("5 seconds")
+      yield* send(4)
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 2, bytes: 200 })
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 0.4, bytes: 40 })
+      assert.strictEqual((yield* consumer.stats).rate.messages > 0, true)
+    }).pipe(Effect.provide(layer({ statsInterval: "10 seconds" }))))
 })
