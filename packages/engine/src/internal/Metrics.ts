@@ -6,7 +6,7 @@
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
-import { RateMeter } from "./RateMeter.ts"
+import type { RateMeter } from "./RateMeter.ts"
 
 /** A quarter of a millisecond to half a minute. */
 const boundaries = Metric.exponentialBoundaries({ start: 0.25, factor: 2, count: 18 })
