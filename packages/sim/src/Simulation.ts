@@ -55,6 +55,8 @@ export interface RunOptions {
   readonly tripwire?: boolean | undefined
   /** Called when a `sometimes` fires for the first time in the run. */
   readonly onSometimes?: ((name: string, step: number) => void) | undefined
+  /** Called with every event as a state of the world: its name, its host, and how often that host has been started. */
+  readonly onState?: ((state: string, step: number) => void) | undefined
 }
 
 /** Kinds of verdict; everything but `pass` is a failure. */

@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 const bin = fileURLToPath(new URL("../bin/perigee-sim.mjs", import.meta.url))
-const planted = fileURLToPath(new URL("fixtures/planted/line.ts", import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`fixtures/planted/${name}`, import.meta.url))
+const planted = fixture("line.ts")
 
 interface Outcome {
   readonly code: number
@@ -54,6 +55,13 @@ describe("perigee-sim", () => {
         const again = await sim([replay[1]!, "--test", "planted line", "--seed", replay[2]!], env)
         assert.strictEqual(again.code, 1, again.text)
         assert.include(again.text, `trace ${trace} violation`)
+        // So does the stored plan, by itself.
+        const stored = await sim([planted, "--entry", join(folder, file!), "--trace", join(folder, "trace.jsonl")], env)
+        assert.strictEqual(stored.code, 1, stored.text)
+        assert.match(stored.text, /planted line: entry open, found with seed \d+ on \S+ trace [\da-f]{16} violation/)
+        const events = readFileSync(join(folder, "trace.jsonl"), "utf8").trim().split("\n")
+        assert.include(events.map((event) => (JSON.parse(event) as { name: string }).name), "VIOLATION")
+        rmSync(join(folder, "trace.jsonl"))
         // The stored entry is replayed first and listed.
         const corpus = await sim([planted, "--seeds", "1", "--base", "1", "--workers", "1"], env)
         assert.include(corpus.text, "OPEN ")
@@ -74,7 +82,14 @@ describe("perigee-sim", () => {
   }, 60_000)
   it.each([
     [["--seed", "abc"], "not a seed: \"abc\""],
-    [["--seeds", "none"], "--seeds wants a number above zero"],
+    [["--seeds", "none"], "--seeds wants a whole number above zero"],
+    [["--seeds", "1.5"], "--seeds wants a whole number above zero"],
+    [["--minutes", "-1"], "--minutes wants a number above zero"],
+    [["--workers", "0"], "--workers wants a whole number above zero"],
+    [["--base", "yesterday"], "not a seed: \"yesterday\""],
+    [["--seed", "4+170"], "not a seed: \"4+170\""],
+    [["--entry", "no-such-file.json"], "no-such-file.json does not exist"],
+    [["sim", "bus"], "one package or file at a time"],
     [["--frobnicate"], "--frobnicate"],
     [["no-such-package"], "no scenario found for no-such-package"],
     [["--test", "no such test", "sim"], "no scenario found for sim"]
@@ -83,6 +98,31 @@ describe("perigee-sim", () => {
     assert.strictEqual(code, 2, text)
     assert.include(text, message)
   }, 30_000)
+  it("stops after the minutes it was given, and follows the day", async () => {
+    const { code, text } = await sim([planted, "--minutes", "0.05", "--workers", "1", "--base", "date"])
+    assert.strictEqual(code, 0, text)
+    const [, seeds, seconds] = / seeds +(\d+) .* in ([\d.]+) s/.exec(text)!
+    assert.isAbove(Number(seeds), 1)
+    assert.isBelow(Number(seconds), 30)
+  }, 60_000)
+  it("repeats some runs in a fresh thread, where nothing can be left of earlier ones", async () => {
+    const clean = await sim([planted, "--seeds", "60", "--workers", "1", "--base", "1"])
+    assert.strictEqual(clean.code, 0, clean.text)
+    assert.include(clean.text, "1 run twice, 1 again in a fresh thread")
+    const leaky = await sim([fixture("leaky.ts"), "--seeds", "60", "--workers", "1", "--base", "1"])
+    assert.strictEqual(leaky.code, 1, leaky.text)
+    assert.match(leaky.text, /nondeterminism: 49 gave trace \S+ among other seeds and gives \S+ in a fresh thread/)
+  }, 60_000)
+  it("tells of a worker that ends, and of a corpus that it cannot read", () =>
+    withFolder(async (folder) => {
+      const gone = await sim([fixture("exits.ts"), "--seeds", "3", "--workers", "1", "--base", "1"])
+      assert.strictEqual(gone.code, 1, gone.text)
+      assert.include(gone.text, "a worker ended before its seeds did on seed 1; replay: npm run sim -- ")
+      writeFileSync(join(folder, "planted-line-00000000.json"), JSON.stringify({ version: 2 }))
+      const other = await sim([planted, "--seeds", "3", "--workers", "1"], { PLANTED_CORPUS: folder })
+      assert.strictEqual(other.code, 2, other.text)
+      assert.include(other.text, "planted-line-00000000.json: has version 2, this simulator reads 1")
+    }), 60_000)
   it("lists scenarios", async () => {
     const { code, text } = await sim(["sim", "--list"])
     assert.strictEqual(code, 0, text)
@@ -114,13 +154,20 @@ describe("runners", () => {
       }),
     60_000
   )
+  const wrong = [
+    ["SIM_SEED", "three", "not a seed: \"three\""],
+    ["SIM_BASE", "tomorrow", "not a seed: \"tomorrow\""],
+    ["SIM_SEEDS", "many", "not a whole number above zero: \"many\""]
+  ] as const
   it("SIM_SEED runs one seed, SIM_TRACE prints it, a wrong one is refused", async () => {
     const one = await node(["--test", planted], { SIM_SEED: "3", SIM_TRACE: "1" })
     assert.strictEqual(one.code, 0, one.text)
     assert.match(one.text, /planted line: seed 3 trace [\da-f]{16} pass/)
     assert.match(one.text, /rx +boot number=1/)
-    const wrong = await node(["--test", planted], { SIM_SEED: "three" })
-    assert.strictEqual(wrong.code, 1)
-    assert.include(wrong.text, "not a seed: \"three\"")
+    for (const [name, value, problem] of wrong) {
+      const refused = await node(["--test", planted], { [name]: value })
+      assert.strictEqual(refused.code, 1)
+      assert.include(refused.text, `${name}: ${problem}`)
+    }
   }, 60_000)
 })

@@ -6,10 +6,12 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as PlatformError from "effect/PlatformError"
+import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { Rng } from "../internal/Rng.ts"
 import { epoch } from "./Clock.ts"
 import { type Code, DiskFailure, DiskModel, type Inode } from "./DiskModel.ts"
+import { Watchers } from "./Watch.ts"
 import type { Owner, World } from "./World.ts"
 
 /** The classes of operations that faults address. */
@@ -22,6 +24,9 @@ const latencies: Record<Operation, readonly [low: number, high: number]> = {
   sync: [1000, 5000],
   metadata: [50, 300]
 }
+
+/** Notices kept for who watches files and does not read; later ones are dropped, as by the kernel. */
+const watchBuffer = 4096
 
 /** Fails the `nth` operation of a class from now on, counting from one. */
 export interface InjectedFailure {
@@ -53,12 +58,14 @@ export class SimDisk {
   /** Called before an operation takes effect; returning true means that the machine died there. */
   beforeEffect: ((operation: Operation, count: number) => boolean) | undefined
   #open = 0
+  readonly #watchers: Watchers
 
   constructor(world: World, host: string, capacity = 64 * 1024 * 1024) {
     this.#world = world
     this.host = host
     this.#rng = world.stream(`disk:${host}`)
     this.model = new DiskModel(capacity)
+    this.#watchers = new Watchers(world, world.stream(`watch:${host}`), this.model)
   }
 
   /** Files that are open. */
@@ -103,6 +110,7 @@ export class SimDisk {
   forgetHandles(): void {
     this.#open = 0
     this.#waiting = []
+    this.#watchers.clear()
   }
 
   #injectedFailure(operation: Operation): Code | undefined {
@@ -298,13 +306,20 @@ export class SimDisk {
           inode.atime = typeof atime === "number" ? atime * 1000 : atime.getTime()
           inode.mtime = typeof mtime === "number" ? mtime * 1000 : mtime.getTime()
         }),
-      watch: (path) =>
-        Stream.fail(
-          PlatformError.badArgument({
-            module: "FileSystem",
-            method: "watch",
-            description: `the simulated disk does not watch files (${path})`
-          })
+      watch: (path, options) =>
+        Stream.unwrap(
+          Effect.map(meta("watch", path, (model) => model.lookup(path, "watch").ino), (ino) =>
+            Stream.callback<FileSystem.WatchEvent>((queue) =>
+              Effect.acquireRelease(
+                Effect.sync(() => {
+                  const emit = (event: FileSystem.WatchEvent) =>
+                    void Queue.offerUnsafe(queue, event)
+                  const stop = this.#watchers.add(owner, ino, options?.recursive === true, emit)
+                  options?.onReady?.()
+                  return stop
+                }),
+                (stop) => Effect.sync(stop)
+              ), { bufferSize: watchBuffer }))
         ),
       writeFile
     })

@@ -113,6 +113,8 @@ export class Host<R = never> {
   deaths = 0
   /** The process was stopped in order and is not expected back. */
   stopped = false
+  /** The process is shutting down in order. */
+  stopping = false
   readonly #old: Array<SimScheduler> = []
 
   constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>) {
@@ -254,6 +256,7 @@ export class Host<R = never> {
       options.wipe === true ? { wiped: true } : {}
     )
     this.#current = undefined
+    this.stopping = false
     this.deaths++
     incarnation?.scheduler.kill()
     this.disk.forgetHandles()
@@ -271,6 +274,36 @@ export class Host<R = never> {
     if (this.#current !== undefined || this.stopped) return
     this.#around.network.powerRestored(this.name)
     this.boot()
+  }
+
+  /**
+   * Ends the process as a supervisor does: in order, and by force when that has not ended after `grace` virtual
+   * milliseconds. Whatever still runs when the layer's finalizers have run ends with the process. `ended` is called in
+   * either case, and not when the process was killed meanwhile.
+   */
+  terminate(grace: number, ended: () => void): void {
+    const incarnation = this.#current
+    if (incarnation === undefined || this.stopping) return
+    const { network, programs, world } = this.#around
+    this.stopping = true
+    const outlast = world.after(grace * 1000, () => {
+      if (this.#current !== incarnation) return
+      this.stopping = false
+      this.kill()
+      ended()
+    })
+    const fiber = Effect.runForkWith(incarnation.base)(this.stop)
+    fiber.addObserver(() => {
+      outlast()
+      if (this.#current !== undefined || !incarnation.scheduler.alive) return
+      this.stopping = false
+      this.#old.splice(this.#old.indexOf(incarnation.scheduler), 1)
+      incarnation.scheduler.kill()
+      this.disk.forgetHandles()
+      network.processDied(this.name)
+      programs.parentDied(this.name)
+      ended()
+    })
   }
 
   /** Freezes the process: its timers fire late and together when it is resumed. */
@@ -326,6 +359,11 @@ export class Host<R = never> {
       ...this.#old.flatMap((scheduler) => scheduler.parked()),
       ...(this.#current?.scheduler.parked() ?? [])
     ]
+  }
+
+  /** Timers of this host's processes that have neither fired nor been cancelled. */
+  get timers(): number {
+    return this.#old.reduce((sum, scheduler) => sum + scheduler.timers, this.#current?.scheduler.timers ?? 0)
   }
 
   /** Drops everything without a word; the run is over. */

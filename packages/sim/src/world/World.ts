@@ -85,6 +85,8 @@ export interface Owner {
   readonly name: string
   readonly alive: boolean
   readonly paused: boolean
+  /** Its timers that have neither fired nor been cancelled; kept by {@link World.afterFor}. */
+  timers: number
 }
 
 interface Task {
@@ -218,11 +220,22 @@ export class World {
 
   /** {@link after} for a process: dropped when it is dead, late when it is paused. */
   afterFor(owner: Owner, delay: number, fire: () => void): () => void {
-    return this.after(delay, () => {
+    owner.timers++
+    let pending = true
+    const settle = () => {
+      if (pending) owner.timers--
+      pending = false
+    }
+    const cancel = this.after(delay, () => {
+      settle()
       if (!owner.alive) return
       if (owner.paused) this.#held.push({ owner, lane: { priority: 0 }, run: fire })
       else fire()
     })
+    return () => {
+      settle()
+      cancel()
+    }
   }
 
   /** Puts back what waited for a paused process. */
