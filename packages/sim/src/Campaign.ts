@@ -22,7 +22,7 @@ import {
 import { firstDifference, formatEvent } from "./Trace.ts"
 import * as Tally from "./Tally.ts"
 import type { NetworkConfig } from "./world/Network.ts"
-import { type Branch, defaultLimits, type Limits, type ScheduleConfig } from "./world/World.ts"
+import { type Branch, defaultLimits, type Limits, realTime, type ScheduleConfig } from "./world/World.ts"
 
 /** What a scenario declares about itself. */
 export interface Options {
@@ -154,7 +154,7 @@ const hung = (recipe: Shrink.Recipe, realMs: number): RunResult => ({
   plan: recipe.plan,
   verdict: {
     kind: "livelock",
-    name: "livelock",
+    name: realTime,
     message: `one call did not return within ${realMs} real milliseconds: a loop that never reaches the scheduler`
   },
   violations: [],
@@ -340,7 +340,9 @@ export const investigate = async (
 ): Promise<Failure> => {
   const { branches } = replay
   const full = await run(definition, recipe, { branches, fullTrace: true })
-  if (full.hash !== failed.hash && failed.hash !== "") {
+  // Where real time ends a run is not the seed's decision.
+  const timed = failed.hash === "" || failed.verdict.name === realTime
+  if (full.hash !== failed.hash && !timed) {
     const second = await run(definition, recipe, { branches, fullTrace: true })
     const index = firstDifference(full.events, second.events)
     const show = (result: RunResult) =>
@@ -351,7 +353,7 @@ export const investigate = async (
     const verdict: Verdict = { kind: "nondeterminism", name: "nondeterminism", message: difference }
     return { result: { ...full, verdict }, reproduced: false, difference, replay }
   }
-  if (options.shrink === false || definition.options.driver === "async" || failed.hash === "") {
+  if (options.shrink === false || definition.options.driver === "async" || timed) {
     return { result: full, reproduced: true, replay }
   }
   // Without a fault that it needed to end, a program may go on for ever: that is another failure, told quickly.

@@ -275,6 +275,7 @@ describe("every kind of fault can be seen by the program that it hits", () => {
     return { seen: seen.join("\n"), result }
   }
   const strengths: Readonly<Record<string, Partial<Nemesis.Fault>>> = {
+    dns: { pick: 0 },
     bitFlip: { level: 100 },
     slowAccept: { level: 2000 },
     slowDisk: { level: 1000 },
@@ -288,7 +289,7 @@ describe("every kind of fault can be seen by the program that it hits", () => {
 
   it.each(Nemesis.families.map(({ group, name }) => ({ group, name })))("$name", ({ group, name }) => {
     const target = group === "network" ? {} : { target: "box" }
-    const { result, seen } = observe([fault(name, 105, { for: 800, pick: 1, level: 1, ...target, ...strengths[name] })])
+    const { result, seen } = observe([fault(name, 150, { for: 800, pick: 1, level: 1, ...target, ...strengths[name] })])
     assert.include(names(result), name === "crashAtOperation" ? "power.lost" : name)
     assert.notStrictEqual(seen, usual)
   })

@@ -84,7 +84,7 @@ describe("perigee-sim", () => {
     [["--seed", "abc"], "not a seed: \"abc\""],
     [["--seeds", "none"], "--seeds wants a whole number above zero"],
     [["--seeds", "1.5"], "--seeds wants a whole number above zero"],
-    [["--minutes", "-1"], "--minutes wants a number above zero"],
+    [["--minutes", "0"], "--minutes wants a number above zero"],
     [["--workers", "0"], "--workers wants a whole number above zero"],
     [["--base", "yesterday"], "not a seed: \"yesterday\""],
     [["--seed", "4+170"], "not a seed: \"4+170\""],

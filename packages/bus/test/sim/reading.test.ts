@@ -38,8 +38,7 @@ simTest("a consumer sees every event once whatever shards do", {
       const bus = yield* EventBus
       const rounds = sim.count("rounds", 40)
       let written = 0
-      let writing = true
-      yield* Effect.forkChild(Effect.gen(function*() {
+      const writer = yield* Effect.forkChild(Effect.gen(function*() {
         for (let round = 0; round < rounds; round++) {
           const shard = rng.int(Math.min(8, 1 + round))
           sim.sometimes(round > 0 && !store.shards.has(shard), "a shard appeared")
@@ -50,7 +49,6 @@ simTest("a consumer sees every event once whatever shards do", {
           yield* Effect.sleep(rng.int(30))
         }
         down.clear()
-        writing = false
       }))
 
       const seen: Array<number> = []
@@ -84,7 +82,7 @@ simTest("a consumer sees every event once whatever shards do", {
         cursor = page.nextCursor ?? undefined
         return page.hasMore || page.events.length > 0 || failed.size > 0
       })
-      while (writing) {
+      while (writer.pollUnsafe() === undefined) {
         yield* readOn
         yield* Effect.sleep(rng.int(20))
       }

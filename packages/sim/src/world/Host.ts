@@ -93,6 +93,8 @@ interface Incarnation<R> {
   /** Settled once: with the built services, with the failure of the build, or by death. */
   services: Context.Context<R | HostServices> | undefined
   failure: Cause.Cause<unknown> | undefined
+  /** It has been asked to stop. */
+  closing: boolean
   readonly waiting: Set<() => void>
 }
 
@@ -157,6 +159,7 @@ export class Host<R = never> {
       fiber: undefined,
       services: undefined,
       failure: undefined,
+      closing: false,
       waiting: new Set()
     }
     this.#current = incarnation
@@ -168,6 +171,10 @@ export class Host<R = never> {
       if (Exit.isSuccess(exit)) {
         incarnation.services = Context.merge(base, exit.value) as Context.Context<R | HostServices>
         world.trace.append(this.name, "ready", { number })
+      } else if (incarnation.closing) {
+        // Whoever waits for it hears that the host is down, once it is.
+        world.trace.append(this.name, "boot.stopped", { number })
+        return
       } else {
         incarnation.failure = exit.cause
         world.trace.append(this.name, "boot.failed", { number, cause: toField(exit.cause) })
@@ -323,6 +330,7 @@ export class Host<R = never> {
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
     const incarnation = this.#current
     if (incarnation === undefined) return Effect.void
+    incarnation.closing = true
     const closing = Effect.andThen(
       incarnation.fiber === undefined ? Effect.void : Fiber.interrupt(incarnation.fiber),
       Scope.close(incarnation.scope, Exit.void)

@@ -43,9 +43,13 @@ export const defaultLimits: Limits = {
   realMs: 60_000
 }
 
+/** Name of the halt that another run of the same seed need not meet at the same step. */
+export const realTime = "real time"
+
 /** Why the engine stopped before the program did. */
 export interface Halt {
   readonly kind: "livelock" | "budget"
+  readonly name: string
   readonly message: string
 }
 
@@ -257,8 +261,8 @@ export class World {
     return this.halted !== undefined
   }
 
-  halt(kind: Halt["kind"], message: string): void {
-    this.halted ??= { kind, message }
+  halt(kind: Halt["kind"], message: string, name: string = kind): void {
+    this.halted ??= { kind, name, message }
   }
 
   /** PCT: true when the running lane must be demoted now. */
@@ -279,6 +283,11 @@ export class World {
       if (this.#ready[i]!.lane.priority > lane.priority) return true
     }
     return false
+  }
+
+  /** When the next thing can happen: now, at the earliest timer, or never. */
+  get next(): number {
+    return this.readyCount > 0 ? this.now : this.#timers.peek()?.at ?? Infinity
   }
 
   /** Runs one task, or the earliest timer when no task is ready. False when the world is idle or halted. */
@@ -329,7 +338,7 @@ export class World {
     if (this.steps > this.limits.steps) this.halt("budget", `${this.limits.steps} steps taken`)
     if (this.trace.count > this.limits.events) this.halt("budget", `${this.limits.events} trace events recorded`)
     if ((this.steps & 1023) === 0 && this.#realNow !== undefined && this.#realNow() > this.#deadline) {
-      this.halt("budget", `${this.limits.realMs} real milliseconds passed`)
+      this.halt("budget", `${this.limits.realMs} real milliseconds passed`, realTime)
     }
     const branch = this.#branches[0]
     if (branch !== undefined && this.steps >= branch.step) {
