@@ -45,10 +45,10 @@ simTest("every policy keeps its word when a ring is full", {
           sim.sometimes(policy === "suspend" ? queued === capacity - 1 : evicted + rejected > 0, `full under ${policy}`)
         }
       })
-      yield* Effect.forkScoped(Effect.forever(Effect.andThen(look, Effect.sleep(3))))
+      yield* Effect.forkScoped(Effect.forever(Effect.andThen(look, Effect.sleep(10))))
       const producer = (name: number) =>
         Effect.gen(function*() {
-          for (let n = 1; n <= sim.count("events", 1500); n++) {
+          for (let n = 1; n <= sim.count("events", 700); n++) {
             const text = `{"p":${name},"n":${n}}`
             const result = yield* Effect.result(bus.publishRaw(text, { key: `${name % shards}` }))
             if (result._tag === "Success") accepted.add(text)
@@ -58,7 +58,7 @@ simTest("every policy keeps its word when a ring is full", {
               })
               refused.add(text)
             }
-            if (n % 400 === 0) yield* Effect.sleep(rng.int(60))
+            if (n % 200 === 0) yield* Effect.sleep(rng.int(60))
           }
         })
       yield* Effect.forEach([0, 1, 2], producer, { concurrency: "unbounded" })
