@@ -17,7 +17,7 @@ const perMinute = { text: "1,000 seeds a minute a core", met: (ours: number) => 
 const rows: Array<Row> = []
 
 /** Seeds a minute of a scenario on one core, with its steps a second and its ratio of simulated to real time. */
-const speed = async (name: string, definition: Campaign.Definition, seeds: number): Promise<void> => {
+const speed = async (name: string, definition: Campaign.Definition, seeds: number, goal = true): Promise<void> => {
   let base = 1
   const steps: Array<number> = []
   const simulated: Array<number> = []
@@ -39,7 +39,7 @@ const speed = async (name: string, definition: Campaign.Definition, seeds: numbe
     const runs = values.slice(1)
     return measure(() => runs.shift()!, runs.length, 0)
   }
-  rows.push(versus(`${name}, one core`, "seeds/min", rate, { goal: perMinute }))
+  rows.push(versus(`${name}, one core`, "seeds/min", rate, goal ? { goal: perMinute } : {}))
   rows.push(versus(name, "steps/s", await of(steps)))
   rows.push(versus(`${name}, simulated to real time`, "×", await of(simulated)))
 }
@@ -47,7 +47,8 @@ const speed = async (name: string, definition: Campaign.Definition, seeds: numbe
 await speed("resumable line under network faults and kills", line(undefined), 150)
 for (const [area, file] of [["bus", "crash"], ["bus", "adapter"], ["bus", "consumer"], ["conduit", "conduit"]]) {
   const [first] = await loadScenarios(join(packages, area!, "test/sim", `${file}.test.ts`))
-  await speed(`${area}: ${first!.definition.name}`, first!.definition, 100)
+  // The goal is that of the bus; the conduit's worlds are three hundred items over forty links each.
+  await speed(`${area}: ${first!.definition.name}`, first!.definition, 100, area === "bus")
 }
 
 const heartbeats = Campaign.define(
@@ -79,10 +80,10 @@ const faulty = async (definition: Campaign.Definition) => {
     const recipe = Campaign.recipeOf(definition, Seed.make(seed))
     if (recipe.plan.length < 50) continue
     const result = await Campaign.run(definition, recipe)
-    if (result.verdict.kind === "violation") return { recipe, result, replay: Replay.ofSeed(Seed.make(seed)) }
+    if (result.verdict.kind !== "pass") return { recipe, result, replay: Replay.ofSeed(Seed.make(seed)) }
   }
 }
-const defective = line("cursor stored before delivery", {
+const defective = line("no keepalive", {
   faults: ["cut", "close", "halfOpen", "clog", "swizzle", "partition", "oneWay", "fragment", "refuse", "kill", "pause"]
 })
 const { recipe, replay, result } = await faulty(defective)
