@@ -11,6 +11,9 @@ import { formatEvent } from "./Trace.ts"
 
 const lines = 12
 
+/** `1 fault`, `3 faults`. */
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
+
 /** The full report of a failure. `saved` is the corpus file, `replay` the command that runs the seed again. */
 export const formatFailure = (
   definition: Pick<Definition, "name" | "options">,
@@ -32,7 +35,7 @@ export const formatFailure = (
     `  trace   ${result.hash} (${
       failure.reproduced ? "reproduced" : `NOT reproduced, nondeterminism, ${failure.difference}`
     })`,
-    `  after   ${result.steps} steps, ${result.simulatedMs.toFixed(0)} simulated ms, ${hits} faults${
+    `  after   ${result.steps} steps, ${result.simulatedMs.toFixed(0)} simulated ms, ${counted(hits, "fault")}${
       formatCounts(result.faults)
     }`
   ]
@@ -53,7 +56,7 @@ export const formatFailure = (
       } picks`
     const sizes = Object.entries(shrunk.recipe.config.sizes).map(([name, size]) => `; ${name}=${size}`).join("")
     out.push(
-      `  shrunk  ${shrunk.before.faults} faults to ${plan.length}${
+      `  shrunk  ${counted(shrunk.before.faults, "fault")} to ${plan.length}${
         faults === "" ? "" : `: ${faults}`
       }; ${schedule}${sizes}` +
         ` (${shrunk.replays} replays)${details.saved === undefined ? "" : `; plan saved to ${details.saved}`}`

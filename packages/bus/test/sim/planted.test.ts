@@ -31,7 +31,7 @@ describe("a store that is wrong is found", () => {
         )
       })
       assert.match(text, said)
-      assert.match(text, /shrunk {2}\d+ faults to [0-6]\b/)
+      assert.match(text, /shrunk {2}\d+ faults? to [0-6]\b/)
       assert.strictEqual(readdirSync(folder).length, 1)
     } finally {
       rmSync(folder, { recursive: true, force: true })

@@ -7,7 +7,9 @@ import * as Place from "../Place.ts"
 import * as Replay from "../Replay.ts"
 import type * as Seed from "../Seed.ts"
 
-export const usage = `usage: npm run sim -- [package or file] [options]
+/** What `--help` prints. `call` is how the command is called. */
+export const usage = (call: string): string =>
+  `usage: ${call} [package or file] [options]
 
   --seeds N      seeds per scenario (default 300)
   --minutes M    real minutes in all, divided over the scenarios; without --seeds as many seeds as fit

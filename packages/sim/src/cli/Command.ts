@@ -73,8 +73,18 @@ const orphans = (scenarios: ReadonlyArray<Found>): ReadonlyArray<string> => {
 /** A path as the reader's shell takes it. */
 const shown = (path: string): string => relative(process.cwd(), path)
 
+/** How this command is called below a folder: by its own script, if the folder has one. */
+const callOf = (root: string): string => {
+  try {
+    const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { scripts?: { sim?: string } }
+    return scripts?.sim === undefined ? "npx perigee-sim" : "npm run sim --"
+  } catch {
+    return "npx perigee-sim"
+  }
+}
+
 const replayCommand = (root: string, { definition, file }: Found): string =>
-  `npm run sim -- ${relative(root, file)} --test ${JSON.stringify(definition.name)} --seed %s`
+  `${callOf(root)} ${relative(root, file)} --test ${JSON.stringify(definition.name)} --seed %s`
 
 const showTrace = (result: RunResult, target: string | undefined): void => {
   if (target === undefined) { for (const event of result.events) say(formatEvent(event)) }
@@ -210,11 +220,11 @@ export const main = async (args: ReadonlyArray<string>, root: string): Promise<n
   try {
     options = parse(args)
   } catch (cause) {
-    say(`sim: ${problemOf(cause)}\n\n${usage}`)
+    say(`sim: ${problemOf(cause)}\n\n${usage(callOf(root))}`)
     return 2
   }
   if (options.help) {
-    say(usage)
+    say(usage(callOf(root)))
     return 0
   }
   try {
