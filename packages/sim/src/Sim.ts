@@ -156,11 +156,6 @@ export class Sim implements Assert {
     this.event("dns.changed", { name, host: host.name }, "net")
   }
 
-  /** Runs a program in a host's process; see {@link Host.run}. */
-  workload<A, E, R>(host: Host<R>, program: Effect.Effect<A, E, R | HostServices>) {
-    return host.run(program)
-  }
-
   /** Makes a command runnable by `ChildProcess` on every host. */
   program(command: string, program: Program): void {
     this.#programs.register(command, program)

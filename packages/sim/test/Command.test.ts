@@ -119,6 +119,21 @@ describe("perigee-sim", () => {
     assert.strictEqual(leaky.code, 1, leaky.text)
     assert.match(leaky.text, /nondeterminism: 49 gave trace \S+ among other seeds and gives \S+ in a fresh thread/)
   }, 60_000)
+  it("tells of a worker that runs out of memory, with its seed", async () => {
+    const { code, text } = await sim([
+      fixture("hoards.ts"),
+      "--seeds",
+      "5",
+      "--workers",
+      "1",
+      "--base",
+      "1",
+      "--heap",
+      "64"
+    ])
+    assert.strictEqual(code, 1, text)
+    assert.match(text, /hoards: a worker ran out of memory on seed 1; replay: npm run sim -- /)
+  }, 60_000)
   it("tells of a worker that ends, and of a corpus that it cannot read", () =>
     withFolder(async (folder) => {
       const gone = await sim([fixture("exits.ts"), "--seeds", "3", "--workers", "1", "--base", "1"])

@@ -19,6 +19,7 @@ export const usage = (call: string): string =>
   --base S       first seed, "commit" or "date" (default commit: each commit runs others, the same again for the same)
   --test TEXT    only scenarios whose name contains TEXT
   --workers W    worker threads (default: one per core, at most 4)
+  --heap MB      megabytes that one worker may use (default 1024)
   --list         only list the scenarios
 
   exit code      0: all passed; 1: a failure, or something declared that never happened; 2: wrong use`
@@ -38,6 +39,8 @@ export interface Arguments {
   readonly base: Seed.Seed
   readonly test: string
   readonly workers: number
+  /** Megabytes a worker may use before it is ended and its seed reported. */
+  readonly heapMb: number
   readonly list: boolean
   readonly help: boolean
 }
@@ -65,6 +68,7 @@ export const parse = (args: ReadonlyArray<string>): Arguments => {
       base: { type: "string" },
       test: { type: "string" },
       workers: { type: "string" },
+      heap: { type: "string" },
       list: { type: "boolean" },
       help: { type: "boolean" }
     }
@@ -82,6 +86,7 @@ export const parse = (args: ReadonlyArray<string>): Arguments => {
     base: Place.firstSeed(values.base ?? "commit"),
     test: values.test ?? "",
     workers: above("workers", values.workers, true) ?? Math.min(4, availableParallelism()),
+    heapMb: above("heap", values.heap, true) ?? 1024,
     list: values.list === true,
     help: values.help === true
   }

@@ -173,6 +173,7 @@ const runCampaign = async (
     base: options.base,
     seeds: options.seeds,
     workers: Math.min(options.workers, options.seeds),
+    heapMb: options.heapMb,
     realMs,
     replay: replayCommand(root, found)
   }, progress.show)

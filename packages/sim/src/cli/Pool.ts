@@ -8,9 +8,6 @@ import * as Tally from "../Tally.ts"
 import { unbounded } from "./Arguments.ts"
 import type { WorkerInput, WorkerOutput } from "./Worker.ts"
 
-/** Megabytes a worker may use before it is ended and its seed reported. */
-const workerHeapMb = 1024
-
 /** What a pool runs. */
 export interface Job {
   readonly file: string
@@ -20,6 +17,7 @@ export interface Job {
   /** Real milliseconds after which no new run starts. */
   readonly realMs: number | undefined
   readonly workers: number
+  readonly heapMb: number
   /** The command that replays a run, with `%s` for its text. */
   readonly replay: string
 }
@@ -35,6 +33,7 @@ type Done = Extract<WorkerOutput, { readonly _tag: "done" }>
 /** Starts one worker. `ended` is called once: with its last message, or with what became of it instead. */
 const start = (
   input: Omit<WorkerInput, "current">,
+  heapMb: number,
   isStopped: () => boolean,
   progress: (tally: Tally.Tally) => void,
   ended: (done: Done | undefined, problem: string | undefined) => void
@@ -43,7 +42,7 @@ const start = (
   const worker = new Worker(new URL(import.meta.url.replace(/Pool(\.[jt]s)/, "Worker$1")), {
     workerData: { ...input, current } satisfies WorkerInput,
     execArgv: process.execArgv,
-    resourceLimits: { maxOldGenerationSizeMb: workerHeapMb }
+    resourceLimits: { maxOldGenerationSizeMb: heapMb }
   })
   let over = false
   const end = (done: Done | undefined, problem?: string) => {
@@ -93,6 +92,7 @@ export const run = async (job: Job, onProgress: (tally: Tally.Tally) => void): P
     new Promise<void>((resolve) => {
       const worker = start(
         input,
+        job.heapMb,
         () => stopped,
         (tally) => {
           tallies.set(index, tally)
