@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { type Batch, forEach } from "../src/Batch.ts"
 import { type EventBusOptions } from "../src/BusConfig.ts"
 import { EventBus } from "../src/EventBus.ts"
 import { assertSettled, numbered, open } from "./support/openBus.ts"
@@ -295,6 +296,28 @@ describe("dispatch", () => {
       assert.strictEqual((yield* Fiber.join(waiting)).reason._tag, "Unknown")
       assert.strictEqual(adapter.calls, 2)
       yield* assertSettled(bus)
+    }))
+
+  it.effect("a call that was given up may go on reading its batch: that memory is not used again", () =>
+    Effect.gen(function*() {
+      const payloads = (batch: Batch) => {
+        const texts: Array<string> = []
+        forEach(batch, (payload) => texts.push(new TextDecoder().decode(payload)))
+        return texts
+      }
+      const { adapter, bus } = yield* open({ shards: 1, retries: 0, adapterTimeout: "1 second" }, {
+        onAppend: (_, call) => call === 1 ? Effect.never : Effect.void
+      })
+      const first = numbered(100)
+      yield* bus.publishAllRaw(first)
+      yield* TestClock.adjust("10 seconds")
+      const abandoned = adapter.batches[0]!
+      for (let round = 0; round < 50; round++) {
+        yield* bus.publishAllRaw(numbered(1000, 1_000_000))
+        yield* bus.flush
+      }
+      assert.deepStrictEqual(payloads(abandoned), first)
+      assert.strictEqual((yield* assertSettled(bus)).dispatched, 50_000)
     }))
 
   it.effect("an adapter that dies, and a failure handler that dies, cost one batch", () =>

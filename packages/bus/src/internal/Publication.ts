@@ -43,7 +43,7 @@ export class PayloadSource implements Source {
   load(index: number): number {
     const payload = this.#payloads[index]!
     const length = typeof payload === "string" ? this.#staging.stageString(payload) : this.#staging.stageBytes(payload)
-    this.bytes = typeof payload === "string" ? this.#staging.staging : payload
+    this.bytes = typeof payload === "string" ? this.#staging.staged(length) : payload
     this.to = length
     return length
   }
@@ -197,12 +197,21 @@ export class Publication {
   }
 
   #asProducer(named: { readonly name: string; readonly sequence: number }): Effect.Effect<Tally, PublishError> {
-    const body = Effect.flatMap(this.#desk.producer(named.name, undefined), (producer) => {
-      if (!producer.begin(named.sequence)) {
-        return fail({ _tag: "SequenceGap", producer: named.name, expected: producer.next, received: named.sequence })
-      }
-      return this.#proceed(producer)
-    })
+    const body = Effect.suspend(() =>
+      this.#desk.isClosing() ?
+        this.#refused :
+        Effect.flatMap(this.#desk.producer(named.name, undefined), (producer) => {
+          if (!producer.begin(named.sequence)) {
+            return fail({
+              _tag: "SequenceGap",
+              producer: named.name,
+              expected: producer.next,
+              received: named.sequence
+            })
+          }
+          return this.#proceed(producer)
+        })
+    )
     return Effect.onExit(body, () => Effect.sync(() => this.#hold(undefined)))
   }
 

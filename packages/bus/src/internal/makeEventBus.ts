@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as RcMap from "effect/RcMap"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { Adapter, type AdapterError, adapterError } from "../Adapter.ts"
@@ -167,30 +168,36 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
       return Effect.sync(() => lane.settlement.drop(run))
     })
 
-  // One look-up at a time: two calls of one producer must end up with one state.
-  const lookUps = yield* Semaphore.make(1)
+  // One look-up of a name at a time: two calls of one producer must end up with one state.
+  const turns = yield* RcMap.make({ lookup: (_name: string) => Semaphore.make(1) })
+  const lookUp = (name: string, broken: Producer | undefined): Effect.Effect<Producer, PublishError> =>
+    Effect.suspend(() => {
+      const known = producers.peek(name)
+      if (known !== undefined && !known.broken) return Effect.succeed(known)
+      // What is still on its way has to land before the store can say how far it got.
+      return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true })
+        .pipe(
+          Effect.andThen(adapter.producerMarks(name)),
+          Effect.timeoutOrElse({
+            duration: settings.adapterTimeout,
+            orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
+          }),
+          Effect.mapError((cause) =>
+            new PublishError({ reason: { _tag: "ProducerUnavailable", producer: name, cause } })
+          ),
+          Effect.map((marks) => {
+            const producer = new Producer(name, settings.shards, marks, known ?? broken)
+            producers.add(producer)
+            return producer
+          })
+        )
+    })
   const findProducer = (name: string, broken: Producer | undefined): Effect.Effect<Producer, PublishError> =>
     Effect.suspend(() => {
       const known = producers.get(name)
-      return known !== undefined && !known.broken ? Effect.succeed(known) : lookUps.withPermit(Effect.suspend(() => {
-        const known = producers.peek(name)
-        if (known !== undefined && !known.broken) return Effect.succeed(known)
-        // What is still on its way has to land before the store can say how far it got.
-        return Effect.forEach(known === undefined ? [] : lanes, settled, { concurrency: "unbounded", discard: true })
-          .pipe(
-            Effect.andThen(adapter.producerMarks(name)),
-            Effect.timeoutOrElse({
-              duration: settings.adapterTimeout,
-              orElse: () => Effect.fail(adapterError(adapter.name, "Transient", "no answer about a producer's marks"))
-            }),
-            Effect.mapError((cause) => new PublishError({ reason: { _tag: "Unknown", count: 0, cause } })),
-            Effect.map((marks) => {
-              const producer = new Producer(name, settings.shards, marks, known ?? broken)
-              producers.add(producer)
-              return producer
-            })
-          )
-      }))
+      return known !== undefined && !known.broken
+        ? Effect.succeed(known)
+        : Effect.scoped(Effect.flatMap(RcMap.get(turns, name), (turn) => turn.withPermit(lookUp(name, broken))))
     })
 
   const desk: Desk = { intake, staging, now, isClosing, producer: findProducer }
@@ -289,15 +296,10 @@ export const make = Effect.fnUntraced(function*(options: EventBusOptions) {
   const offer = (payload: Uint8Array | string, time: (lane: Lane) => number): number => {
     if (closing) return CLOSING
     let length: number
-    let bytes: Uint8Array
-    if (typeof payload === "string") {
-      length = staging.stageString(payload)
-      bytes = staging.staging
-    } else {
-      length = settings.shards === 1 ? payload.length : staging.stageBytes(payload)
-      bytes = payload
-    }
+    if (typeof payload === "string") length = staging.stageString(payload)
+    else length = settings.shards === 1 ? payload.length : staging.stageBytes(payload)
     if (length > settings.maxEventBytes) return TOO_LARGE
+    const bytes = typeof payload === "string" ? staging.staged(length) : payload
     const shard = settings.shards === 1 ? 0 : staging.route(length, settings.shards)
     const lane = lanes[shard]!
     return intake.admit(lane, bytes, 0, length, 0, time(lane), false) ? shard : NO_ROOM - shard
