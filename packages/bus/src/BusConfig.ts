@@ -64,7 +64,10 @@ export interface EventBusOptions {
   readonly maxProducers?: number | undefined
   /** Who the bus is to its store. Default `ProducerIdentity.ephemeral`; `ProducerIdentity.file(path)` outlives restarts. */
   readonly identity?: Effect.Effect<ProducerIdentity, IdentityError, Scope.Scope> | undefined
-  /** Called with every batch that was given up, before its memory is released: the place for a dead letter. */
+  /**
+   * Called with every batch that was given up, before its memory is released: the place for a dead letter. Its shard waits for it, up to
+   * `adapterTimeout`; then it is interrupted.
+   */
   readonly onBatchFailed?: ((failure: BatchFailure) => Effect.Effect<void>) | undefined
 }
 

@@ -320,6 +320,20 @@ describe("dispatch", () => {
       assert.strictEqual((yield* assertSettled(bus)).dispatched, 50_000)
     }))
 
+  it.effect("a failure handler that hangs is left after the time an adapter has", () =>
+    Effect.gen(function*() {
+      const { bus } = yield* open({ shards: 1, adapterTimeout: "1 second", onBatchFailed: () => Effect.never }, {
+        onAppend: (_, call) => call === 1 ? refuse("Fatal") : Effect.void
+      })
+      const lost = yield* Effect.forkChild(Effect.flip(bus.publish(1, { until: "durable" })), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(lost)).reason._tag, "NotStored")
+      yield* bus.publish(2, { until: "durable" })
+      yield* assertSettled(bus)
+    }))
+
   it.effect("an adapter that dies, and a failure handler that dies, cost one batch", () =>
     Effect.gen(function*() {
       const seen: Array<number> = []

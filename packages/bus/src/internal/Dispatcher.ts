@@ -122,6 +122,8 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
     const { attempts, error, timedOut } = failure
     const failed: BatchFailure = { batch: shipment.batch, error, attempts, unknown: timedOut }
     return Effect.suspend(() => works.onBatchFailed(failed)).pipe(
+      Effect.timeout(works.timeout),
+      Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
       Effect.andThen(
         Effect.logError("a batch was given up", {
           shard: lane.id,
@@ -130,7 +132,6 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
           error: error.message
         })
       ),
-      Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
       Effect.ensuring(Effect.sync(() => {
         lane.lost(shipment, timedOut ? "unknown" : "failed", "failed", error, works.producers)
         lane.admitWaiting()
