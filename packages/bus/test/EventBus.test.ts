@@ -241,6 +241,19 @@ describe("backpressure", () => {
       assert.deepStrictEqual((yield* Fiber.join(closing)).stranded, 1024)
     }))
 
+  it.effect("dropOldest drops nothing for an event that would not fit anyway", () =>
+    Effect.gen(function*() {
+      const { bus } = yield* open({ shards: 1, capacityBytes: 100, backpressure: "dropOldest" }, hang)
+      yield* bus.publishRaw("0")
+      yield* TestClock.adjust("10 millis")
+      yield* bus.publishRaw("x".repeat(40))
+      yield* bus.publishRaw("x".repeat(40), { producer: { name: "till", sequence: 1 } })
+      assert.strictEqual((yield* Effect.flip(bus.publishRaw("x".repeat(70)))).reason._tag, "Backpressure")
+      assert.strictEqual((yield* bus.stats).evicted, 0)
+      yield* bus.publishRaw("x".repeat(60))
+      assert.strictEqual((yield* bus.stats).evicted, 1)
+    }))
+
   it.effect("the byte limit holds as well", () =>
     Effect.gen(function*() {
       const { bus } = yield* open({ shards: 1, capacityBytes: 100, backpressure: "dropNewest" })
