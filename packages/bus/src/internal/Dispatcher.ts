@@ -6,20 +6,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { type AdapterError, adapterError } from "../Adapter.ts"
-import type { Batch } from "../Batch.ts"
+import type { BatchFailure } from "../BusConfig.ts"
 import type { Lane, Shipment } from "../core/Lane.ts"
 import { backoff } from "../core/Retry.ts"
 import type { Parts } from "./Parts.ts"
-
-/** A batch that was given up. Its memory is valid until the handler's effect ends. */
-export interface BatchFailure {
-  readonly batch: Batch
-  readonly error: AdapterError
-  /** How often it was sent. */
-  readonly attempts: number
-  /** Whether the last answer never came, so that the batch may be stored all the same. */
-  readonly unknown: boolean
-}
 
 interface Attempt {
   readonly error: AdapterError
