@@ -9,8 +9,10 @@ import { parse } from "../src/cli/Arguments.ts"
 
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 const bin = fileURLToPath(new URL("../bin/perigee-sim.mjs", import.meta.url))
-const fixture = (name: string) => fileURLToPath(new URL(`fixtures/planted/${name}`, import.meta.url))
-const planted = fixture("line.ts")
+const planted = fileURLToPath(new URL("fixtures/planted/line.ts", import.meta.url))
+const leaky = fileURLToPath(new URL("fixtures/planted/leaky.ts", import.meta.url))
+const exits = fileURLToPath(new URL("fixtures/planted/exits.ts", import.meta.url))
+const hoards = fileURLToPath(new URL("fixtures/planted/hoards.ts", import.meta.url))
 
 interface Outcome {
   readonly code: number
@@ -115,13 +117,16 @@ describe("perigee-sim", () => {
     const clean = await sim([planted, "--seeds", "60", "--workers", "1", "--base", "1"])
     assert.strictEqual(clean.code, 0, clean.text)
     assert.include(clean.text, "1 run twice, 1 again in a fresh thread")
-    const leaky = await sim([fixture("leaky.ts"), "--seeds", "60", "--workers", "1", "--base", "1"])
-    assert.strictEqual(leaky.code, 1, leaky.text)
-    assert.match(leaky.text, /nondeterminism: 49 gave trace \S+ among other seeds and gives \S+ in a fresh thread/)
+    const remembering = await sim([leaky, "--seeds", "60", "--workers", "1", "--base", "1"])
+    assert.strictEqual(remembering.code, 1, remembering.text)
+    assert.match(
+      remembering.text,
+      /nondeterminism: 49 gave trace \S+ among other seeds and gives \S+ in a fresh thread/
+    )
   }, 60_000)
   it("tells of a worker that runs out of memory, with its seed", async () => {
     const { code, text } = await sim([
-      fixture("hoards.ts"),
+      hoards,
       "--seeds",
       "5",
       "--workers",
@@ -136,7 +141,7 @@ describe("perigee-sim", () => {
   }, 60_000)
   it("tells of a worker that ends, and of a corpus that it cannot read", () =>
     withFolder(async (folder) => {
-      const gone = await sim([fixture("exits.ts"), "--seeds", "3", "--workers", "1", "--base", "1"])
+      const gone = await sim([exits, "--seeds", "3", "--workers", "1", "--base", "1"])
       assert.strictEqual(gone.code, 1, gone.text)
       assert.include(gone.text, "a worker ended before its seeds did on seed 1; replay: npm run sim -- ")
       writeFileSync(join(folder, "planted-line-00000000.json"), JSON.stringify({ version: 2 }))

@@ -109,15 +109,13 @@ export class Programs {
     return Effect.gen({ self: this }, function*() {
       const program = this.#registered.get(command.command)
       if (program === undefined) {
-        return yield* Effect.fail(
-          PlatformError.systemError({
-            _tag: "NotFound",
-            module: "ChildProcess",
-            method: "spawn",
-            pathOrDescriptor: command.command,
-            description: "no simulated program has this name"
-          })
-        )
+        return yield* PlatformError.systemError({
+          _tag: "NotFound",
+          module: "ChildProcess",
+          method: "spawn",
+          pathOrDescriptor: command.command,
+          description: "no simulated program has this name"
+        })
       }
       const pid = ++this.#pids
       const name = `${host}/${pid}`
