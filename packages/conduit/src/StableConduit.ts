@@ -144,16 +144,16 @@ export const fromEngine = (
     Effect.suspend(() => {
       let seq = -1
       for (let index = 0; index < items.length; index++) {
-        const refused = engine.refuse(items[index]!.length)
+        const refused = engine.sends.refuse(items[index]!.length)
         if (refused !== undefined) return Effect.fail(refused)
-        seq = engine.trySend(items[index]!)
+        seq = engine.sends.trySend(items[index]!)
         if (seq < 0) return admit(items.slice(index))
       }
       return Effect.succeed(seq)
     })
   const admit = (items: ReadonlyArray<Uint8Array>): Effect.Effect<number, ConduitError> => {
     for (const item of items) {
-      const refused = engine.refuse(item.length)
+      const refused = engine.sends.refuse(item.length)
       if (refused !== undefined) return Effect.fail(refused)
     }
     const { buffer } = engine.state
@@ -161,7 +161,7 @@ export const fromEngine = (
       return Effect.fail(ConduitErrors.make({ _tag: "WindowFull", frames: buffer.frames, bytes: buffer.bytes }))
     }
     return Effect.callback<number, ConduitError>((resume) => {
-      const cancel = engine.queueSend(items, (result) => {
+      const cancel = engine.sends.push(items, (result) => {
         resume(typeof result === "number" ? Effect.succeed(result) : Effect.fail(result))
       })
       return Effect.sync(cancel)
@@ -218,7 +218,7 @@ export const fromEngine = (
     sendAll: (items) => Effect.asVoid(accept(items)),
     sendConfirmed: (item) => Effect.flatMap(accept([item]), confirmed),
     sendAllConfirmed: (items) => Effect.flatMap(accept(items), confirmed),
-    sendUnsafe: (item) => engine.offer(item),
+    sendUnsafe: (item) => engine.sends.offer(item),
     take,
     takeNumbered,
     takeBatch,

@@ -13,7 +13,8 @@ import { type Link, writePayload } from "../Link.ts"
 import { AcceptorOpening, type AcceptorOptions, type Opened } from "../session/Opening.ts"
 import type { SessionSettings } from "../session/Handshake.ts"
 import { fromEngine, type StableConduit } from "../StableConduit.ts"
-import { Engine, type EngineHost, type EngineOptions } from "./Engine.ts"
+import { Engine } from "./Engine.ts"
+import type { EngineHost, EngineOptions } from "./EngineOptions.ts"
 import { Relay } from "./Relay.ts"
 
 /** How often late hellos, expiry and keepalive are looked at. */

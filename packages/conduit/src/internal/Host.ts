@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
-import type { EngineHost } from "./Engine.ts"
+import type { EngineHost } from "./EngineOptions.ts"
 
 /**
  * Random bytes for resume keys: the platform's crypto, unless a simulation provides its own.

@@ -2,7 +2,8 @@ import * as Effect from "effect/Effect"
 import * as ConduitErrors from "../ConduitError.ts"
 import type { Change, ConduitStore, Remembered } from "../ConduitStore.ts"
 import * as Serial from "../core/Serial.ts"
-import type { Engine, EngineJournal } from "./Engine.ts"
+import type { Engine } from "./Engine.ts"
+import type { EngineJournal } from "./EngineOptions.ts"
 
 /**
  * Writes one engine's changes, as many as have come together in one write, and lets the engine say to its peer what is

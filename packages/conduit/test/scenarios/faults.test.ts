@@ -317,6 +317,51 @@ describe("faults", () => {
       yield* Fiber.join(confirming)
     }))
 
+  it.effect.each([["naked", 0], ["naked", 40], ["session", 0], ["session", 40]] as const)(
+    "[duplicate-accept] dials that arrive twice, %s, the copy %i ms later: nothing lost, nothing twice",
+    ([style, after]) =>
+      Effect.gen(function*() {
+        const { client, fault, hub, server } = yield* pair({ client: { style } })
+        const taking = yield* Effect.forkChild(takeMany(server, 200), { startImmediately: true })
+        for (let i = 0; i < 200; i++) {
+          if (i % 40 === 20) {
+            yield* fault.duplicate(1, after)
+            yield* fault.cut
+          }
+          yield* client.send(number(i))
+          yield* TestClock.adjust("20 millis")
+        }
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual((yield* Fiber.join(taking)).map(value), Array.from({ length: 200 }, (_, i) => i))
+        // The copy takes over like any newer link, and costs one more.
+        assert.isAtLeast((yield* client.metrics).links, 11)
+        const { conduits, created } = yield* hub.metrics
+        assert.deepStrictEqual([conduits, created], [1, 1])
+      })
+  )
+
+  it.effect("[duplicate-accept] a fresh dial that arrives twice leaves an orphan, which expires", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const fault = yield* FaultLink.make(source)
+      const hub = yield* ConduitHub.make({
+        keep: { time: "1 minute" },
+        onConduit: (conduit) => Stream.runForEach(conduit.receive, (item) => conduit.send(item))
+      })
+      yield* hub.serve(listener)
+      yield* fault.duplicate(1)
+      const client = yield* StableConduit.dial(fault.source)
+      yield* client.send(utf8("only once"))
+      assert.strictEqual(text(yield* client.take), "only once")
+      assert.strictEqual((yield* hub.metrics).conduits, 2)
+      // The copy is silent from now on: its link dies of the keepalive, and its conduit of its age.
+      yield* TestClock.adjust("3 minutes")
+      const { conduits, expired } = yield* hub.metrics
+      assert.deepStrictEqual([conduits, expired], [1, 1])
+      yield* client.send(utf8("still here"))
+      assert.strictEqual(text(yield* client.take), "still here")
+    }))
+
   it.effect("keepalive: a link that goes silent is replaced, both ways of noticing it", () =>
     Effect.gen(function*() {
       const { client, fault, server } = yield* pair()
