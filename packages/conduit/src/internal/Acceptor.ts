@@ -51,6 +51,8 @@ interface Seat {
   session: SessionSettings | undefined
   /** The key that the current link's ServerHello carried. */
   linkKey: Uint8Array | undefined
+  /** The link whose answer waits for the journal. */
+  greeting: Link | undefined
 }
 
 interface OpeningLink {
@@ -168,6 +170,8 @@ export class Acceptor {
     const { engine, id } = seat
     // The peer is the authority on its own link: an old one is dropped however healthy it looks.
     engine.kick("replaced by a newer link")
+    seat.greeting?.destroy()
+    seat.greeting = undefined
     this.state.attached(id)
     const replayed = engine.peerHello(opened.hello, fresh)
     if (typeof replayed === "string") return this.reject(link)
@@ -190,11 +194,11 @@ export class Acceptor {
       return true
     }
     if (config.journal === undefined) return answer()
-    // Nothing may follow a ClientHello before its answer, so anything that does is a fault of the peer.
-    let dead = false
+    seat.greeting = link
     const fail = () => {
-      dead = true
+      if (seat.greeting === link) seat.greeting = undefined
     }
+    // Nothing may follow a ClientHello before its answer, so anything that does is a fault of the peer.
     relay.target = {
       payload: () => {
         fail()
@@ -208,8 +212,11 @@ export class Acceptor {
     this.fork!(Effect.andThen(
       config.journal.keys(id, this.state.keys(id)),
       Effect.sync(() => {
-        if (!dead) answer()
-        else if (!engine.linkUp) this.lost(seat)
+        // Meanwhile the link may have died, or a newer one may have come, whose hello the state has been set to since.
+        if (seat.greeting === link) {
+          seat.greeting = undefined
+          answer()
+        } else if (seat.greeting === undefined && !engine.linkUp) this.lost(seat)
       })
     ))
     return true
@@ -252,7 +259,7 @@ export class Acceptor {
       peerSession: () => this.seats.get(id)?.session,
       durable: this.config.journal === undefined ? undefined : (seq) => this.config.journal!.durable(id, seq)
     })
-    const seat: Seat = { id, engine, conduit, session, linkKey: undefined }
+    const seat: Seat = { id, engine, conduit, session, linkKey: undefined, greeting: undefined }
     this.seats.set(id, seat)
     engine.connect({
       down: () => this.lost(seat),

@@ -53,8 +53,9 @@ export class Engine {
   private provenTold = false
   private byeSent = false
   private handler: ((batch: ItemBatch) => void) | undefined
-  /** Everything before this number is known to be with the peer. */
-  private confirmedTo: number
+  /** What `progressed` has seen of the state's cursors. */
+  private trimmedTo: number
+  private settledTo: number
   private seqAtTick = -1
 
   constructor(host: EngineHost, options: EngineOptions) {
@@ -76,7 +77,7 @@ export class Engine {
     this.acks = new AckDuty(options.ack, host, this.state, () => this.scheduleFlush())
     this.liveness = new Liveness(options, host.now())
     this.pressure = new ReceivePressure(options.receive, this.inbox)
-    this.confirmedTo = buffer.firstSeq
+    this.trimmedTo = this.settledTo = buffer.firstSeq
     if (options.journal !== undefined) this.heldFrom = buffer.nextSeq
   }
 
@@ -107,6 +108,8 @@ export class Engine {
     this.link = link
     this.links++
     state.extensions = agreed
+    if (!agreed) state.confirmReceived()
+    else if (state.ackDue) this.acks.now = true
     state.gapsAreFatal = options.gaps === "fail" || (options.gaps === "auto" && agreed)
     state.buffer.recycles = link.copies
     this.sends.itemLimit = Math.min(
@@ -216,7 +219,7 @@ export class Engine {
   }
 
   isConfirmed(seq: number): boolean {
-    return Serial.after(this.state.buffer.firstSeq, seq)
+    return Serial.after(this.state.confirmedTo, seq)
   }
 
   private scheduleFlush(): void {
@@ -339,14 +342,17 @@ export class Engine {
     if (pong !== undefined && this.link !== undefined && !this.held) writePayload(this.link, pong)
   }
 
-  /** The peer may have confirmed something: settle who waited for it. */
+  /** The peer may have acknowledged something: settle who waited for it, let in who waited for room. */
   private progressed(): void {
-    const { firstSeq } = this.state.buffer
-    if (firstSeq === this.confirmedTo) return
-    this.confirmedTo = firstSeq
+    const { buffer: { firstSeq }, confirmedTo } = this.state
+    if (confirmedTo !== this.settledTo) {
+      this.settledTo = confirmedTo
+      this.confirmations.settle(confirmedTo)
+    }
+    if (firstSeq === this.trimmedTo) return
+    this.trimmedTo = firstSeq
     this.liveness.confirmed()
     this.options.journal?.trimmed(Serial.previous(firstSeq))
-    this.confirmations.settle(firstSeq)
     this.sends.admit()
   }
 

@@ -10,16 +10,19 @@ import * as Serial from "../../../src/core/Serial.ts"
 import { hex } from "../../support.ts"
 
 export interface WatchOptions {
+  /** Number of the first item in both directions. */
+  readonly first: number
   /** Says what is wrong; called for every breach. */
   readonly breach: (what: string, details: Readonly<Record<string, string | number>>) => void
   /** How many frames are played again after a resume, drawn each time. */
   readonly duplicates: () => number
   /**
-   * The highest number that each end's consumer is done with, where acknowledgements must wait for that; undefined where
-   * taking an item is enough.
+   * The highest number that each end's consumer is done with; "any" where taking an item is enough to acknowledge it.
    */
-  readonly done?: { readonly near: () => number | undefined; readonly far: () => number | undefined } | undefined
+  readonly done: { readonly near: () => Done; readonly far: () => Done }
 }
+
+export type Done = number | "any" | undefined
 
 /** One direction of the conversation. */
 class Direction {
@@ -27,17 +30,21 @@ class Direction {
   readonly items = new Map<number, string>()
   /** Raw frames of this direction, the last few. */
   readonly recent: Array<{ readonly seq: number; readonly frame: Uint8Array }> = []
-  /** What the receiver's hello claimed, and what must therefore come next on this link; undefined: anything. */
-  next: number | undefined
+  /** What must come next on this link, after what the receiver's hello claimed. */
+  next = 0
   /** Highest number seen on any link. */
   highest: number | undefined
+
+  constructor(first: number) {
+    this.highest = first === 0 ? undefined : Serial.previous(first)
+  }
 }
 
 const keep = 64
 
 export class Watch {
-  readonly near = new Direction()
-  readonly far = new Direction()
+  private readonly near: Direction
+  private readonly far: Direction
   /** Keys in the order they were issued. */
   readonly keys: Array<Uint8Array> = []
   /** Frames that were played again. */
@@ -49,6 +56,8 @@ export class Watch {
 
   constructor(options: WatchOptions) {
     this.options = options
+    this.near = new Direction(options.first)
+    this.far = new Direction(options.first)
   }
 
   /** Wraps a source, so that all of its links are watched. */
@@ -66,7 +75,7 @@ export class Watch {
     let fresh = true
     let dead = false
     const said = (bytes: Uint8Array) => {
-      if (greeted !== "no") return this.payload(bytes, this.near, this.options.done?.near())
+      if (greeted !== "no") return this.payload(bytes, this.near, this.options.done.near())
       const hello = Hello.decodeClient(bytes)
       if (typeof hello === "string") return this.breach("the first payload is a hello", { fault: hello })
       greeted = "asked"
@@ -80,7 +89,7 @@ export class Watch {
       this.claimed(this.far, hello.lastReceived)
     }
     const heard = (bytes: Uint8Array) => {
-      if (greeted !== "asked") return this.payload(bytes, this.far, this.options.done?.far())
+      if (greeted !== "asked") return this.payload(bytes, this.far, this.options.done.far())
       const hello = Hello.decodeServer(bytes)
       if (typeof hello === "string") return this.breach("the answer is a hello", { fault: hello })
       greeted = "yes"
@@ -132,19 +141,12 @@ export class Watch {
   }
 
   private claimed(direction: Direction, claim: number | undefined): void {
-    if (claim !== undefined) {
-      this.expect(
-        direction.highest !== undefined && Serial.atOrBefore(claim, direction.highest),
-        "a hello claims only what was sent",
-        { claim }
-      )
-      direction.next = Serial.next(claim)
-    } else direction.next = direction.highest === undefined ? undefined : this.first(direction)
-  }
-
-  private first(direction: Direction): number | undefined {
-    const [seq] = direction.items.keys()
-    return seq
+    this.expect(
+      claim === undefined || (direction.highest !== undefined && Serial.atOrBefore(claim, direction.highest)),
+      "a hello claims only what was sent",
+      { claim: claim ?? -1 }
+    )
+    direction.next = claim === undefined ? this.options.first : Serial.next(claim)
   }
 
   private again(direction: Direction, claim: number | undefined): ReadonlyArray<Uint8Array> {
@@ -155,10 +157,9 @@ export class Watch {
     return frames.map(({ frame }) => frame)
   }
 
-  private payload(bytes: Uint8Array, direction: Direction, done: number | undefined): undefined {
-    const strict = this.options.done !== undefined
+  private payload(bytes: Uint8Array, direction: Direction, done: Done): undefined {
     const acknowledges = (ack: number) => {
-      if (strict) {
+      if (done !== "any") {
         this.expect(
           done !== undefined && Serial.atOrBefore(ack, done),
           "an acknowledgement waits for the consumer",
@@ -175,9 +176,7 @@ export class Watch {
     const frame = Frame.decode(bytes)
     if (typeof frame === "string") return this.breach("a payload is a frame", { fault: frame })
     const { ack, item, seq } = frame
-    if (direction.next !== undefined) {
-      this.expect(seq === direction.next, "numbers go on after the claim, one by one", { seq, expected: direction.next })
-    }
+    this.expect(seq === direction.next, "numbers go on after the claim, one by one", { seq, expected: direction.next })
     direction.next = Serial.next(seq)
     const text = hex(item)
     const before = direction.items.get(seq)

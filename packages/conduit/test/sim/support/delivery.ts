@@ -16,7 +16,7 @@ import {
 import { writePayload } from "../../../src/Link.ts"
 import { seeded } from "../../support.ts"
 import { cutting } from "./Cutter.ts"
-import { Watch } from "./Watch.ts"
+import { type Done, Watch } from "./Watch.ts"
 
 export const numbered = (n: number, size: number): Uint8Array => {
   const item = new Uint8Array(Math.max(4, size)).fill(n & 0xff)
@@ -91,8 +91,11 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
     const sizes = Array.from({ length: count }, () => random.below(12) === 0 ? random.below(4000) : random.below(80))
     const atServer: Array<number> = []
     const atClient: Array<number> = []
-    const lastOf = (handled: ReadonlyArray<number>) =>
-      handled.length > 0 || wraps ? (first + handled.length - 1) >>> 0 : undefined
+    let over = false
+    const lastOf = (handled: ReadonlyArray<number>): Done => {
+      if (!handles || over) return "any"
+      return handled.length > 0 || wraps ? (first + handled.length - 1) >>> 0 : undefined
+    }
     const ended = yield* Deferred.make<void>()
     /** Every seventh item waits until the other end says that it has it; then it must really be handled there. */
     const sendAll = (conduit: StableConduit.StableConduit, there: ReadonlyArray<number>, from: string) =>
@@ -124,29 +127,28 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
       yield* ConduitHub.make({
         ...settings,
         listen: Effect.succeed(listener),
-        onConduit: (conduit, { id }) =>
-          id > 1
-            // A fresh hello whose answer was lost left a conduit that nobody will ever claim.
-            ? conduit.ended
-            : Effect.gen(function*() {
-              yield* Effect.all([sendAll(conduit, atClient, "server"), receiveAll(conduit, atServer)], {
-                concurrency: "unbounded"
-              })
-              yield* conduit.drained
-              const { windowFrames } = yield* conduit.metrics
-              sim.always(windowFrames === 0, "what was confirmed is no longer kept", { side: "server", windowFrames })
-              yield* Deferred.succeed(ended, undefined)
-              yield* conduit.ended
+        // A fresh hello whose answer is lost leaves an orphan: it sends into its window, and nobody ever reads it.
+        onConduit: (conduit) =>
+          Effect.gen(function*() {
+            yield* Effect.all([sendAll(conduit, atClient, "server"), receiveAll(conduit, atServer)], {
+              concurrency: "unbounded"
             })
+            yield* conduit.drained
+            const { windowFrames } = yield* conduit.metrics
+            sim.always(windowFrames === 0, "what was confirmed is no longer kept", { side: "server", windowFrames })
+            yield* Deferred.succeed(ended, undefined)
+            yield* Stream.runDrain(conduit.receive)
+          })
       })
     })).pipe(Layer.provide(keys(random.below(1e9))))
     sim.host("server", Server)
     let cuts = 0
     const { socket } = yield* CurrentHost
     const watch = new Watch({
+      first,
       breach: (what, details) => sim.always(false, what, details),
       duplicates: () => random.below(3) === 0 ? 0 : 1 + random.below(12),
-      done: handles ? { near: () => lastOf(atClient), far: () => lastOf(atServer) } : undefined
+      done: { near: () => lastOf(atClient), far: () => lastOf(atServer) }
     })
     // Forty links at most are cut by byte; the rest of the weather is the world's.
     const cutter = cutting(
@@ -187,6 +189,7 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
     // Whoever recorded the keys of earlier links gets nothing for them, once a frame has proven a newer one.
     yield* sim.calm
     cuts = 40
+    over = true
     yield* conduit.kick
     yield* conduit.send(numbered(count, 4))
     yield* conduit.drained.pipe(Effect.timeout("20 minutes"))
