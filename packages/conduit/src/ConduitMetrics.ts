@@ -92,11 +92,13 @@ const reporting = <S>(figures: ReadonlyArray<Figure<S>>) =>
       }
       return { kind, move, of }
     })
-    const sample = Effect.flatMap(snapshot, (now) => Effect.forEach(told, ({ move, of }) => move(of(now)), { discard: true }))
+    const sample = Effect.flatMap(snapshot, (now) =>
+      Effect.forEach(told, ({ move, of }) => move(of(now)), { discard: true }))
     yield* Effect.addFinalizer(() =>
       Effect.andThen(
         sample,
-        Effect.forEach(told, ({ kind, move }) => kind === "gauge" ? move(0) : Effect.void, { discard: true })
+        Effect.forEach(told, ({ kind, move }) =>
+          kind === "gauge" ? move(0) : Effect.void, { discard: true })
       )
     )
     yield* Effect.forkScoped(

@@ -48,7 +48,8 @@ export const nodeDisk: LogDisk = {
     }),
   open: (path) =>
     Effect.map(
-      Effect.acquireRelease(attempt(() => Fs.open(path, "a", 0o600)), (file) => Effect.ignore(attempt(() => file.close()))),
+      Effect.acquireRelease(attempt(() => Fs.open(path, "a", 0o600)), (file) =>
+        Effect.ignore(attempt(() => file.close()))),
       (file) => ({
         append: (bytes) =>
           attempt(async () => {

@@ -22,7 +22,9 @@ const guarded = (body: (limit: (bytes: number) => void) => void) => {
   let allowed = Infinity
   globalThis.Uint8Array = new Proxy(Real, {
     construct: (target, args, newTarget) => {
-      if (typeof args[0] === "number" && args[0] > allowed) throw new Error(`broken promise: a buffer of ${args[0]} bytes`)
+      if (typeof args[0] === "number" && args[0] > allowed) {
+        throw new Error(`broken promise: a buffer of ${args[0]} bytes`)
+      }
       return Reflect.construct(target, args, newTarget) as object
     }
   })

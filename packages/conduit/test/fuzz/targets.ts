@@ -197,7 +197,10 @@ export const conduits: Target = {
   ],
   maxAllocation,
   run: (input) => {
-    const state = new ConduitState({ window: { bytes: 4096, frames: 16 }, gaps: (input[0] ?? 0) > 1 ? "count" : "fail" })
+    const state = new ConduitState({
+      window: { bytes: 4096, frames: 16 },
+      gaps: (input[0] ?? 0) > 1 ? "count" : "fail"
+    })
     state.extensions = (input[0] ?? 0) % 2 === 1
     for (let i = 0; i < 4; i++) state.append(Uint8Array.of(i))
     while (state.buffer.take() !== undefined);
@@ -225,10 +228,14 @@ export const openings: Target = {
   seeds: [
     packed(Prologue.hello("stable"), hello, Handshake.encode({ _tag: "LetsGo" }), clientHello),
     packed(clientHello),
-    packed(Prologue.accept("stable"), Handshake.encode({
-      _tag: "HelloYourself",
-      settings: Handshake.settings({ parity: "Even" })
-    }), serverHello),
+    packed(
+      Prologue.accept("stable"),
+      Handshake.encode({
+        _tag: "HelloYourself",
+        settings: Handshake.settings({ parity: "Even" })
+      }),
+      serverHello
+    ),
     packed(serverHello)
   ],
   maxAllocation: (bytes) => maxAllocation(bytes) + 1024,

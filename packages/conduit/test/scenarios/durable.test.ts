@@ -3,15 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { type ChildProcess, fork } from "node:child_process"
-import {
-  appendFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync
-} from "node:fs"
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -138,8 +130,12 @@ describe("file store", () => {
     Effect.gen(function*() {
       const path = yield* folder
       const file = join(path, "x.log")
-      yield* Effect.scoped(Effect.flatMap(FileStore.make({ folder: path }), (store) =>
-        store.write("x", [{ _tag: "Appended", seq: 0, item: utf8("kept") }])))
+      yield* Effect.scoped(
+        Effect.flatMap(
+          FileStore.make({ folder: path }),
+          (store) => store.write("x", [{ _tag: "Appended", seq: 0, item: utf8("kept") }])
+        )
+      )
       appendFileSync(file, Buffer.alloc(512))
       const store = yield* FileStore.make({ folder: path })
       assert.deepStrictEqual((yield* store.load("x"))?.items.map(({ item }) => text(item)), ["kept"])

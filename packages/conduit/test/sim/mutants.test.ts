@@ -2,15 +2,15 @@
  * Plants defects in the conduit, one at a time, and runs the main story: each must be caught within so many seeds, and
  * the story must pass without them. A judge that cannot fail proves nothing.
  */
-import { assert, describe, it, vi } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Campaign, Seed } from "@perigee/sim"
 import { Layer } from "effect"
+import { vi } from "vitest"
 import { ConduitState } from "../../src/core/ConduitState.ts"
 import * as Frame from "../../src/core/Frame.ts"
 import { HubState } from "../../src/core/HubState.ts"
 import { ReplayBuffer } from "../../src/core/ReplayBuffer.ts"
 import { KeySource } from "../../src/index.ts"
-import { Acceptor } from "../../src/internal/Acceptor.ts"
 import { Confirmations } from "../../src/internal/Confirmations.ts"
 import { Engine } from "../../src/internal/Engine.ts"
 import { delivery, options } from "./support/delivery.ts"
@@ -31,16 +31,17 @@ const method = <C extends object, K extends keyof C>(prototype: C, name: K, make
   return () => void Object.defineProperty(prototype, name, descriptor)
 }
 /** Replaces a getter. */
-const getter = <C extends object, K extends keyof C>(prototype: C, name: K, make: (self: C, original: C[K]) => C[K]) => () => {
-  const descriptor = Object.getOwnPropertyDescriptor(prototype, name)!
-  Object.defineProperty(prototype, name, {
-    ...descriptor,
-    get(this: C) {
-      return make(this, descriptor.get!.call(this) as C[K])
-    }
-  })
-  return () => void Object.defineProperty(prototype, name, descriptor)
-}
+const getter =
+  <C extends object, K extends keyof C>(prototype: C, name: K, make: (self: C, original: C[K]) => C[K]) => () => {
+    const descriptor = Object.getOwnPropertyDescriptor(prototype, name)!
+    Object.defineProperty(prototype, name, {
+      ...descriptor,
+      get(this: C) {
+        return make(this, descriptor.get!.call(this) as C[K])
+      }
+    })
+    return () => void Object.defineProperty(prototype, name, descriptor)
+  }
 
 const sameKey = () => Layer.succeed(KeySource, () => new Uint8Array(16).fill(7))
 
@@ -55,10 +56,12 @@ const mutants: Record<string, Mutant> = {
       function(this: ReplayBuffer) {
         rewind.call(this)
         if (this.frames > 1) {
-          const { limits, slabs } = this as unknown as { limits: unknown; slabs: Array<{ bytes: Uint8Array; start: number }> }
-          assert.isDefined(limits)
-          const self = this as unknown as { cursorOffset: number; cursorSeq: number }
-          const first = slabs.find(({ bytes }) => bytes.length > 0)!
+          const self = this as unknown as {
+            readonly slabs: ReadonlyArray<{ readonly bytes: Uint8Array; readonly start: number }>
+            cursorOffset: number
+            cursorSeq: number
+          }
+          const first = self.slabs[0]!
           self.cursorOffset = first.start + 4 + new DataView(first.bytes.buffer).getUint32(first.start, true)
           self.cursorSeq = (self.cursorSeq + 1) >>> 0
         }
@@ -68,16 +71,20 @@ const mutants: Record<string, Mutant> = {
     plant: method(ReplayBuffer.prototype, "rewind", () => () => {})
   },
   "a frame that came before is delivered again": {
-    plant: method(ConduitState.prototype, "payload", (payload) =>
-      function(this: ConduitState, bytes, offset, length, owned) {
-        const before = this.counters.duplicates
-        const accepted = payload.call(this, bytes, offset, length, owned)
-        if (this.counters.duplicates > before) {
-          const frame = Frame.decode(bytes.slice(offset, offset + length)) as Frame.Frame
-          this.collector.add(frame.item, 0, frame.item.length, frame.seq, true)
+    plant: method(
+      ConduitState.prototype,
+      "payload",
+      (payload) =>
+        function(this: ConduitState, bytes, offset, length, owned) {
+          const before = this.counters.duplicates
+          const accepted = payload.call(this, bytes, offset, length, owned)
+          if (this.counters.duplicates > before) {
+            const frame = Frame.decode(bytes.slice(offset, offset + length)) as Frame.Frame
+            this.collector.add(frame.item, 0, frame.item.length, frame.seq, true)
+          }
+          return accepted
         }
-        return accepted
-      })
+    )
   },
   "what was acknowledged is kept": {
     plant: method(ReplayBuffer.prototype, "trim", () => () => 0)
@@ -89,12 +96,16 @@ const mutants: Record<string, Mutant> = {
       })
   },
   "items are acknowledged before the consumer is done with them": {
-    plant: method(ConduitState.prototype, "payload", (payload) =>
-      function(this: ConduitState, bytes, offset, length, owned) {
-        const accepted = payload.call(this, bytes, offset, length, owned)
-        this.delivered = this.received
-        return accepted
-      })
+    plant: method(
+      ConduitState.prototype,
+      "payload",
+      (payload) =>
+        function(this: ConduitState, bytes, offset, length, owned) {
+          const accepted = payload.call(this, bytes, offset, length, owned)
+          this.delivered = this.received
+          return accepted
+        }
+    )
   },
   "a send is confirmed when it is accepted": {
     plant: method(Confirmations.prototype, "add", () => (_, done) => {
@@ -111,12 +122,18 @@ const mutants: Record<string, Mutant> = {
     }
   },
   "a hello claims one more than was received": {
-    plant: getter(ConduitState.prototype, "helloReceived", (_, received) =>
-      received === undefined ? undefined : (received + 1) >>> 0)
+    plant: getter(
+      ConduitState.prototype,
+      "helloReceived",
+      (_, received) => received === undefined ? undefined : (received + 1) >>> 0
+    )
   },
   "a hello claims one less, and the peer believes it": {
-    plant: getter(ConduitState.prototype, "helloReceived", (self, received) =>
-      received === undefined || self.counters.framesReceived < 2 ? received : (received - 1) >>> 0)
+    plant: getter(
+      ConduitState.prototype,
+      "helloReceived",
+      (self, received) => received === undefined || self.counters.framesReceived < 2 ? received : (received - 1) >>> 0
+    )
   },
   "an unsent item gets a second number when the link is lost": {
     plant: method(Engine.prototype, "linkFailed", (linkFailed) =>
@@ -139,12 +156,6 @@ const mutants: Record<string, Mutant> = {
         const right = route.call(this, hello)
         return right._tag === "Reject" && right.why === "unknown-key" ? { _tag: "Attach", id: 1 } : right
       })
-  },
-  "a link that is taken over goes on": {
-    plant: method(Engine.prototype, "kick", (kick) =>
-      function(this: Engine, why) {
-        if (why !== "replaced by a newer link") kick.call(this, why)
-      })
   }
 }
 
@@ -159,7 +170,6 @@ describe("planted defects", () => {
   it("without one, the story passes", async () => {
     const { failure } = await campaign(undefined, 20)
     assert.isUndefined(failure?.result.verdict.message)
-    assert.isDefined(Acceptor)
   })
   it.each(Object.keys(mutants))("%s: caught", async (name) => {
     const { keys, plant } = mutants[name]!
@@ -167,7 +177,9 @@ describe("planted defects", () => {
     try {
       const { failure, tally } = await campaign(keys, 60)
       assert.isDefined(failure, `not caught in ${tally.runs} seeds`)
-      process.stderr.write(`conduit: caught by seed ${failure.result.config.seed}: ${failure.result.verdict.name} (${name})\n`)
+      process.stderr.write(
+        `conduit: caught by seed ${failure.result.config.seed}: ${failure.result.verdict.name} (${name})\n`
+      )
     } finally {
       remove()
     }

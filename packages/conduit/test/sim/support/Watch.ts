@@ -60,6 +60,11 @@ export class Watch {
     this.far = new Direction(options.first)
   }
 
+  /** What a thief who has read everything would claim to have received. */
+  get plausibleClaim(): number | undefined {
+    return this.far.highest
+  }
+
   /** Wraps a source, so that all of its links are watched. */
   source(inner: LinkSource.LinkSource): LinkSource.LinkSource {
     return {
@@ -127,7 +132,7 @@ export class Watch {
         })
       },
       write: (bytes, start, end) => {
-        if (!dead) for (const payload of StreamDecoder.payloads(bytes, start, end)) said(payload.slice())
+        if (!dead) { for (const payload of StreamDecoder.payloads(bytes, start, end)) said(payload.slice()) }
         return inner.write(bytes, start, end)
       },
       pause: () => inner.pause(),

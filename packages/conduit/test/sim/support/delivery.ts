@@ -105,6 +105,13 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
           : Effect.map(conduit.sendConfirmed(numbered(n, size)), () => {
             sim.always(there.length > n, "confirmed is handled", { from, n, handled: there.length })
           }))
+    const take = (item: Uint8Array, into: Array<number>) => {
+      sim.always(valueOf(item) === into.length, "items arrive once, in order", {
+        got: valueOf(item),
+        after: into.length
+      })
+      into.push(valueOf(item))
+    }
     const receiveAll = (conduit: StableConduit.StableConduit, into: Array<number>) =>
       handles
         ? Effect.gen(function*() {
@@ -112,14 +119,14 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
           yield* conduit.consume((batch) =>
             Effect.gen(function*() {
               yield* Effect.sleep(1)
-              for (const item of batch) into.push(valueOf(item))
+              for (const item of batch) take(item, into)
               if (into.length >= count) yield* Deferred.succeed(all, undefined)
             })
           ).pipe(Effect.raceFirst(Effect.andThen(Deferred.await(all), Effect.sleep("1 second"))))
         })
         : conduit.receive.pipe(
           Stream.take(count),
-          Stream.runForEach((item) => Effect.sync(() => void into.push(valueOf(item))))
+          Stream.runForEach((item) => Effect.sync(() => take(item, into)))
         )
     const Server = Layer.effectDiscard(Effect.gen(function*() {
       const host = yield* CurrentHost
@@ -176,7 +183,9 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
       got: atClient.length
     })
     sim.always(metrics.gaps === 0, "no gap was ever seen")
-    sim.always(metrics.windowFrames === 0, "what was confirmed is no longer kept", { windowFrames: metrics.windowFrames })
+    sim.always(metrics.windowFrames === 0, "what was confirmed is no longer kept", {
+      windowFrames: metrics.windowFrames
+    })
     sim.always(metrics.windowHighWater <= settings.window!.frames! * 4100, "the window kept its bound")
     sim.sometimes(metrics.links > 1, "resumed")
     sim.sometimes(metrics.replayed > 0, "replayed")
@@ -195,7 +204,7 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
     yield* conduit.drained.pipe(Effect.timeout("20 minutes"))
     const proven = watch.keys.length - 1
     for (const key of watch.keys.slice(0, proven).slice(-3)) {
-      const flags = yield* Effect.scoped(present(SocketLink.source(socket("server:1")), key))
+      const flags = yield* Effect.scoped(present(SocketLink.source(socket("server:1")), key, watch.plausibleClaim))
       sim.always(flags === 1, "a stale key gets a rejection", { flags })
       sim.sometimes(true, "stale key refused")
     }
@@ -205,7 +214,8 @@ export const delivery = (keys: (seed: number) => ReturnType<typeof keysFrom> = k
 /** Presents a key over a link of its own; the flags of the answer. */
 const present = (
   source: { readonly next: Effect.Effect<{ readonly link: Link.Link }, unknown, any> },
-  key: Uint8Array
+  key: Uint8Array,
+  lastReceived: number | undefined
 ) =>
   Effect.gen(function*() {
     const { link } = yield* source.next
@@ -220,6 +230,6 @@ const present = (
         Queue.offerUnsafe(answers, -1)
       }
     })
-    writePayload(link, Hello.encodeClient({ key, lastReceived: undefined, extensions: false }))
+    writePayload(link, Hello.encodeClient({ key, lastReceived, extensions: false }))
     return yield* Queue.take(answers)
   })
