@@ -1,5 +1,5 @@
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
 import type * as Scope from "effect/Scope"
 
 /** The few operations that a folder of logs needs. What has succeeded survives a power cut, where the disk can tell. */

@@ -94,7 +94,9 @@ const over = Effect.fnUntraced(function*(
         yield* log.file.append(bytes)
         log.bytes += bytes.length
         // The changes are on the disk already: a compaction that fails is tried again by the next write, or fails it.
-        if (log.bytes > compactBytes && log.bytes > 2 * log.base) yield* Effect.catch(compact(id, log), () => close(id))
+        if (log.bytes > compactBytes && log.bytes > 2 * log.base) {
+          yield* compact(id, log).pipe(Effect.catch(() => close(id)))
+        }
       }).pipe(
         // What a failed append left behind is unknown: the next write must not build on it.
         Effect.tapError(() => close(id)),

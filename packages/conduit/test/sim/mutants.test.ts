@@ -9,6 +9,7 @@ import { vi } from "vitest"
 import { ConduitState } from "../../src/core/ConduitState.ts"
 import * as Frame from "../../src/core/Frame.ts"
 import { HubState } from "../../src/core/HubState.ts"
+import type * as Serial from "../../src/core/Serial.ts"
 import { ReplayBuffer } from "../../src/core/ReplayBuffer.ts"
 import { KeySource } from "../../src/index.ts"
 import { Confirmations } from "../../src/internal/Confirmations.ts"
@@ -17,7 +18,7 @@ import { delivery, options } from "./support/delivery.ts"
 
 const defect = vi.hoisted(() => ({ plainComparison: false }))
 vi.mock("../../src/core/Serial.ts", async (original) => {
-  const real = await original<typeof import("../../src/core/Serial.ts")>()
+  const real = await original<typeof Serial>()
   return {
     ...real,
     atOrBefore: (a: number, b: number) => defect.plainComparison ? a <= b : real.atOrBefore(a, b)
