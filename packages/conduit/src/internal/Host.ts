@@ -12,7 +12,7 @@ import type { EngineHost } from "./EngineOptions.ts"
  * @category references
  * @since 0.1.0
  */
-export const KeySource: Context.Reference<() => Uint8Array> = Context.Reference<() => Uint8Array>(
+export const KeySource: Context.Reference<() => Uint8Array> = /* @__PURE__ */ Context.Reference<() => Uint8Array>(
   "@perigee/conduit/KeySource",
   { defaultValue: () => () => globalThis.crypto.getRandomValues(new Uint8Array(16)) }
 )

@@ -1,4 +1,4 @@
-/** Conduits that survive their process: stores, restarts, and real processes that are killed. Feature row 53. */
+/** Conduits that survive their process: stores, restarts, and real processes that are killed. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"

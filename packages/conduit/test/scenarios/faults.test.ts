@@ -1,4 +1,4 @@
-/** Two real ends over links that fail on purpose: §7.9 rows 79-85, 91-97, 100, and §7.4. */
+/** Two real ends over links that fail on purpose. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -315,6 +315,41 @@ describe("faults", () => {
       yield* Queue.offer(gate, undefined)
       yield* TestClock.adjust("10 millis")
       yield* Fiber.join(confirming)
+    }))
+
+  it.effect("a confirmation waits for the consumer also over a resume, whose hello says only what was received", () =>
+    Effect.gen(function*() {
+      const { client, fault, server } = yield* pair()
+      const gate = yield* Queue.unbounded<void>()
+      const handled: Array<string> = []
+      yield* Effect.forkChild(
+        server.consume((batch) =>
+          Effect.andThen(Queue.take(gate), Effect.sync(() => handled.push(...batch.toArray().map(text))))
+        ),
+        { startImmediately: true }
+      )
+      const confirming = yield* Effect.forkChild(client.sendConfirmed(utf8("x")), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* fault.cut
+      yield* TestClock.adjust("1 minute")
+      // The peer has it, so it need not be kept for replay; its consumer is not done with it.
+      const { links, windowFrames } = yield* client.metrics
+      assert.deepStrictEqual([links, windowFrames], [2, 0])
+      assert.isUndefined(confirming.pollUnsafe())
+      yield* Queue.offer(gate, undefined)
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(confirming)
+      assert.deepStrictEqual(handled, ["x"])
+      // An acknowledgement that dies with its link is said again on the next one.
+      yield* fault.stall(true)
+      const again = yield* Effect.forkChild(client.sendConfirmed(utf8("y")), { startImmediately: true })
+      yield* fault.stall(false)
+      yield* Queue.offer(gate, undefined)
+      yield* fault.halfOpen
+      yield* TestClock.adjust("1 second")
+      yield* client.kick
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(again)
     }))
 
   it.effect.each([["naked", 0], ["naked", 40], ["session", 0], ["session", 40]] as const)(
