@@ -152,7 +152,8 @@ export class Acceptor {
       this.counts.created++
       return this.greet(seat, link, relay, opened, true)
     }
-    const seat = this.seats.get(route.id)!
+    const seat = this.seats.get(route.id)
+    if (seat === undefined) return this.turnAway(undefined, link)
     const keys = this.state.keys(route.id)
     const newest = keys[keys.length - 1]
     // A dial that was abandoned can say hello after its successor. What it asks for may be gone, but only this link is
@@ -179,7 +180,7 @@ export class Acceptor {
     this.state.issue(id, key)
     const agreed = opened.hello.extensions && config.extensions
     const answer = (): boolean => {
-      if (engine.terminal !== undefined) return this.reject(link)
+      if (engine.terminal !== undefined) return this.turnAway(seat, link)
       seat.linkKey = key
       writePayload(
         link,
@@ -220,6 +221,13 @@ export class Acceptor {
       })
     ))
     return true
+  }
+
+  /** Answers for a conduit that has ended: with a rejection, unless the next process will know it. */
+  private turnAway(seat: Seat | undefined, link: Link): false {
+    if (seat !== undefined && !storeFailed(seat.engine)) return this.reject(link)
+    link.destroy()
+    return false
   }
 
   private reject(link: Link): false {
@@ -267,8 +275,9 @@ export class Acceptor {
         if (seat.linkKey !== undefined) this.state.prove(id, seat.linkKey)
       },
       ended: () => {
-        this.state.remove(id)
         this.seats.delete(id)
+        if (storeFailed(engine)) return this.suspend(id)
+        this.state.remove(id)
         this.config.journal?.removed(id)
       }
     })
@@ -298,9 +307,17 @@ export class Acceptor {
     for (const id of this.state.lost(seat.id, this.config.host.now(), seat.engine.heldBytes)) this.expire(id)
   }
 
+  /** Keeps the place of a conduit that the store has and this process cannot go on with, so that its peer is not refused. */
+  private suspend(id: number): void {
+    if (this.closed) return
+    for (const gone of this.state.lost(id, this.config.host.now(), 0)) this.expire(gone)
+  }
+
   private expire(id: number): void {
     this.counts.expired++
-    this.seats.get(id)?.engine.lose("expired")
+    const seat = this.seats.get(id)
+    if (seat === undefined) this.state.remove(id)
+    else seat.engine.lose("expired")
   }
 
   private tick(): void {
@@ -333,3 +350,4 @@ export class Acceptor {
 }
 
 const noop = () => {}
+const storeFailed = (engine: Engine) => engine.terminal?.reason._tag === "StoreFailed"

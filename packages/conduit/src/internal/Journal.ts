@@ -16,6 +16,8 @@ export class Journal implements EngineJournal {
   /** Callbacks of `keys` that the next write settles. */
   private afterWrite: Array<() => void> = []
   private removed = false
+  /** Whether a write has failed: what the store has is then kept as it is, for the next process. */
+  private failed = false
   private readonly store: ConduitStore
   private readonly id: string
   private readonly engine: () => Engine
@@ -62,8 +64,9 @@ export class Journal implements EngineJournal {
     })
   }
 
-  /** Forgets the conduit. */
+  /** Forgets the conduit, unless its state could not be written to the end. */
   remove(): void {
+    if (this.failed) return
     this.removed = true
     this.pending = []
     this.settle()
@@ -71,7 +74,7 @@ export class Journal implements EngineJournal {
   }
 
   private push(change: Change): void {
-    if (this.removed) return
+    if (this.removed || this.failed) return
     this.pending.push(change)
     if (this.writing) return
     this.writing = true
@@ -94,7 +97,8 @@ export class Journal implements EngineJournal {
     Effect.catch((cause) =>
       Effect.sync(() => {
         this.writing = false
-        this.removed = true
+        this.failed = true
+        this.pending = []
         this.engine().end(ConduitErrors.make({ _tag: "StoreFailed", cause }))
         this.settle()
       })

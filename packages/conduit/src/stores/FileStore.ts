@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Scope from "effect/Scope"
-import { type ConduitStore, StoreError } from "../ConduitStore.ts"
+import { type ConduitStore, type Remembered, StoreError } from "../ConduitStore.ts"
 import * as ChangeLog from "../internal/ChangeLog.ts"
 import { type AppendFile, fromFileSystem as diskOf, type LogDisk } from "../internal/LogDisk.ts"
 import { nodeDisk } from "../internal/NodeDisk.ts"
@@ -38,6 +38,8 @@ const over = Effect.fnUntraced(function*(
   options: FileStoreOptions
 ): Effect.fn.Return<ConduitStore, StoreError, Scope.Scope> {
   const logs = new Map<string, OpenLog>()
+  /** Sizes of the logs that this process has written from their beginning. */
+  const written = new Map<string, number>()
   const compactBytes = options.compactBytes ?? 1_048_576
   const as = (operation: StoreError["operation"]) =>
     Effect.mapError((cause: unknown) => new StoreError({ operation, cause }))
@@ -46,6 +48,7 @@ const over = Effect.fnUntraced(function*(
     Effect.suspend(() => {
       const log = logs.get(id)
       logs.delete(id)
+      written.delete(id)
       return log === undefined ? Effect.void : Scope.close(log.scope, Exit.void)
     })
   const remembered = (id: string) =>
@@ -54,18 +57,24 @@ const over = Effect.fnUntraced(function*(
         ? Effect.succeed(undefined)
         : Effect.try({ try: () => ChangeLog.read(bytes), catch: (cause) => cause }))
   /**
-   * Opens a log on what it remembers, written anew: that drops a torn tail, and it brings to the disk what a sync that
-   * failed in an earlier life may have left in the page cache only.
+   * Writes a log anew with what it remembers, once a process and after each failure. That drops a torn tail, and brings to
+   * the disk what a sync that failed may have left in the page cache only: nobody may be told of it before.
    */
+  const adopt = (id: string, state: Remembered | undefined) =>
+    Effect.gen(function*() {
+      const whole = ChangeLog.compacted(state)
+      yield* disk.replace(pathOf(id), whole)
+      written.set(id, whole.length)
+      return whole.length
+    })
   const open = (id: string) =>
     Effect.gen(function*() {
       const existing = logs.get(id)
       if (existing !== undefined) return existing
-      const whole = ChangeLog.compacted(yield* remembered(id))
-      yield* disk.replace(pathOf(id), whole)
+      const bytes = written.get(id) ?? (yield* adopt(id, yield* remembered(id)))
       const scope = yield* Scope.make()
       const file = yield* disk.open(pathOf(id)).pipe(Scope.provide(scope))
-      const log: OpenLog = { file, scope, bytes: whole.length, base: whole.length }
+      const log: OpenLog = { file, scope, bytes, base: bytes }
       logs.set(id, log)
       return log
     })
@@ -86,7 +95,12 @@ const over = Effect.fnUntraced(function*(
       ),
       as("list")
     ),
-    load: (id) => remembered(id).pipe(as("load")),
+    load: (id) =>
+      Effect.gen(function*() {
+        const state = yield* remembered(id)
+        if (state !== undefined && !written.has(id)) yield* adopt(id, state)
+        return state
+      }).pipe(as("load"), Effect.uninterruptible),
     write: (id, changes) =>
       Effect.gen(function*() {
         const log = yield* open(id)

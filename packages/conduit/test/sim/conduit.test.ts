@@ -4,7 +4,7 @@
  */
 import { CurrentHost, simTest } from "@perigee/sim"
 import { Effect, Layer, Stream } from "effect"
-import { ConduitHub, ConduitStore, DurableConduit, SocketLink, StableConduit } from "../../src/index.ts"
+import { ConduitError, ConduitHub, ConduitStore, DurableConduit, SocketLink, StableConduit } from "../../src/index.ts"
 import * as FileStore from "../../src/stores/FileStore.ts"
 import { delivery, hash, inOrder, keysFrom, numbered, options, tally, valueOf, weather } from "./support/delivery.ts"
 
@@ -66,22 +66,30 @@ const stores = {
       return Effect.succeed(store)
     },
     faults: [...weather, "kill", "pause", "lateTimers"],
-    seeds: 100
+    seeds: 100,
+    sometimes: []
   },
   "in files on a disk that loses what was not synced": {
     make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
     faults: [...weather, "kill", "crash", "crashStorm", "crashAtOperation", "slowDisk", "freezeDisk", "pause"],
-    seeds: 150
+    seeds: 150,
+    sometimes: []
+  },
+  "in files on a disk that fails": {
+    make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
+    faults: [...weather, "kill", "crash", "diskError", "syncError", "fullDisk", "slowDisk"],
+    seeds: 150,
+    sometimes: ["a store failed"]
   }
 }
 
-for (const [where, { faults, make, seeds }] of Object.entries(stores)) {
+for (const [where, { faults, make, seeds, sometimes }] of Object.entries(stores)) {
   simTest(`both ends die and come back with their state ${where}: everything is handled once, in order`, {
     seeds,
     chaos: "20 seconds",
     maxDead: 2,
     faults,
-    sometimes: ["client rebooted", "server rebooted", "resumed after a reboot"]
+    sometimes: ["client rebooted", "server rebooted", "resumed after a reboot", ...sometimes]
   }, (sim) =>
     Effect.gen(function*() {
       const count = sim.count("items", 40)
@@ -89,6 +97,15 @@ for (const [where, { faults, make, seeds }] of Object.entries(stores)) {
       const results = { client: [] as Array<readonly [number, number]>, server: [] as Array<readonly [number, number]> }
       type Side = keyof typeof results
       const opened = { client: make(), server: make() }
+      /** Processes whose store has failed: whoever runs them starts them again. */
+      const broken = new Set<Side>()
+      const failing = (side: Side) => (error: unknown) =>
+        Effect.sync(() => {
+          broken.add(side)
+          sim.sometimes(true, "a store failed")
+          const why = error instanceof ConduitError.ConduitError ? error.reason._tag : String((error as Error).name)
+          sim.always(why === "StoreFailed" || why === "StoreError", "a conduit ends for its store only", { side, why })
+        })
       const lastOf = (side: Side) => results[side].at(-1)?.[0]
       const talk = (conduit: StableConduit.StableConduit, side: Side) =>
         Effect.all([
@@ -104,36 +121,48 @@ for (const [where, { faults, make, seeds }] of Object.entries(stores)) {
               for (let i = 0; i < batch.count; i++) results[side].push([batch.seq(i), valueOf(batch.at(i))])
             })
           )
-        ], { concurrency: "unbounded" })
+        ], { concurrency: "unbounded" }).pipe(Effect.tapError(failing(side)))
       const keys = keysFrom(hash(sim.config.seed))
-      const Server = Layer.effectDiscard(Effect.gen(function*() {
-        const host = yield* CurrentHost
-        yield* DurableConduit.hub({
-          store: yield* opened.server,
-          resumeAfter: () => Effect.sync(() => lastOf("server")),
-          keepalive: { interval: "2 seconds", timeout: "1 second" },
-          listen: Effect.flatMap(host.listen(1), SocketLink.listen) as Effect.Effect<never>,
-          onConduit: (conduit, { restored }) => {
-            sim.sometimes(restored, "resumed after a reboot")
-            return talk(conduit, "server")
-          }
-        })
-      })).pipe(Layer.provide(keys))
-      const Client = Layer.effectDiscard(Effect.gen(function*() {
-        const host = yield* CurrentHost
-        const conduit = yield* DurableConduit.dial(SocketLink.source(host.socket("server:1")), {
-          store: yield* opened.client,
-          id: "client",
-          background: true,
-          resumeAfter: lastOf("client"),
-          keepalive: { interval: "2 seconds", timeout: "1 second" }
-        })
-        yield* Effect.forkScoped(Effect.ignore(talk(conduit, "client")))
-      })).pipe(Layer.provide(keys))
+      const Server = Layer.effectDiscard(
+        Effect.gen(function*() {
+          const host = yield* CurrentHost
+          yield* DurableConduit.hub({
+            store: yield* opened.server,
+            resumeAfter: () => Effect.sync(() => lastOf("server")),
+            keepalive: { interval: "2 seconds", timeout: "1 second" },
+            listen: Effect.flatMap(host.listen(1), SocketLink.listen) as Effect.Effect<never>,
+            onConduit: (conduit, { restored }) => {
+              sim.sometimes(restored, "resumed after a reboot")
+              return talk(conduit, "server")
+            }
+          })
+        }).pipe(Effect.tapError(failing("server")))
+      ).pipe(Layer.provide(keys))
+      const Client = Layer.effectDiscard(
+        Effect.gen(function*() {
+          const host = yield* CurrentHost
+          const conduit = yield* DurableConduit.dial(SocketLink.source(host.socket("server:1")), {
+            store: yield* opened.client,
+            id: "client",
+            background: true,
+            resumeAfter: lastOf("client"),
+            keepalive: { interval: "2 seconds", timeout: "1 second" }
+          })
+          yield* Effect.forkScoped(Effect.ignore(talk(conduit, "client")))
+        }).pipe(Effect.tapError(failing("client")))
+      ).pipe(Layer.provide(keys))
       const server = sim.host("server", Server)
       const client = sim.host("client", Client)
       const done = () => results.client.length >= count && results.server.length >= count
-      while (!done() && sim.now < 20 * 60_000) yield* Effect.sleep("500 millis")
+      while (!done() && sim.now < 20 * 60_000) {
+        yield* Effect.sleep("500 millis")
+        for (const side of broken) {
+          const host = side === "client" ? client : server
+          broken.delete(side)
+          host.kill()
+          host.reboot()
+        }
+      }
       for (const [name, handled] of Object.entries(results)) {
         sim.always(inOrder(handled.map(([, value]) => value)), `${name} handled everything once, in order`, {
           got: handled.length
