@@ -26,6 +26,8 @@ export interface RunOptions {
   readonly cwd?: string
   readonly env?: Record<string, string>
   readonly input?: string | Uint8Array
+  /** Leave standard input open, for more to come. */
+  readonly open?: boolean
 }
 
 /** Runs `perigee …` as a user would, from the sources. It is killed when the scope ends, if it still runs. */
@@ -49,7 +51,7 @@ export const spawnPerigee = (
         stderr += chunk.toString()
       })
       child.stdin.on("error", () => {})
-      child.stdin.end(options.input)
+      if (options.open !== true) child.stdin.end(options.input)
       const ended = new Promise<Ended>((resolve) =>
         child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }))
       )
