@@ -242,7 +242,9 @@ const machine = async (): Promise<ReadonlyArray<Row>> => {
     ["receive 1 KB batched, acked one by one", receive(1024, 100, million)]
   ]
   const found: Array<Row> = []
-  for (const [work, f, published] of works) if (wanted(`${work}, state machine alone`)) found.push(await row(work, f, published))
+  for (const [work, f, published] of works) {
+    if (wanted(`${work}, state machine alone`)) found.push(await row(work, f, published))
+  }
   return found
 }
 

@@ -169,7 +169,9 @@ export const Stats = Schema.Struct({
     topic: Schema.String,
     state: Schema.Literals(["starting", "running", "waiting"]),
     forwarded: Schema.Int.annotate({ description: "Since the start" }),
-    duplicates: Schema.Int.annotate({ description: "Sent again or delivered again, and recognised: not forwarded twice" }),
+    duplicates: Schema.Int.annotate({
+      description: "Sent again or delivered again, and recognised: not forwarded twice"
+    }),
     deduplicated: Schema.NullOr(Schema.Boolean).annotate({
       description: "Whether the broker deduplicates on the topic; null while that is not known"
     }),

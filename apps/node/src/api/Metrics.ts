@@ -86,8 +86,13 @@ export const metricsText = (stats: Stats): string => {
     ...shardFigures.map((figure) =>
       busFamily("perigee_shard", figure, stats.shards.map((shard) => [`{shard="${shard["shard"]}"}`, shard[figure]!]))
     ),
-    bridgeFamily(stats, "perigee_bridge_up", "gauge", "1 while the bridge works.", ({ state }) =>
-      state === "running" ? 1 : 0),
+    bridgeFamily(
+      stats,
+      "perigee_bridge_up",
+      "gauge",
+      "1 while the bridge works.",
+      ({ state }) => state === "running" ? 1 : 0
+    ),
     bridgeFamily(
       stats,
       "perigee_bridge_forwarded_total",

@@ -87,7 +87,11 @@ export class Bridges extends Context.Service<Bridges, {
       const { dir } = yield* State
       const { storeId } = adapter
       if (storeId === null) {
-        return yield* failure("E_BRIDGE", "start", "A store that has no identity cannot be bridged: nobody could tell its events apart.")
+        return yield* failure(
+          "E_BRIDGE",
+          "start",
+          "A store that has no identity cannot be bridged: nobody could tell its events apart."
+        )
       }
       const tails = Effect.map(adapter.tails, (positions) => Cursor.make({ positions, store: storeId }))
       const client = yield* Layer.build(Connection.layer(pulsar))

@@ -97,15 +97,14 @@ const runOne = Effect.fnUntraced(function*(
   }
   let place: Place = plan === undefined ? { end: 0, last: undefined } : yield* publish(plan)
 
-  let dropped: string | undefined
   const consumer = yield* Consumer.make({
     topic,
     subscription: name,
     initialPosition: spec.from === "beginning" ? "earliest" : "latest",
     receiverQueue: step.messages,
-    onEvent: ({ event }) => {
-      if (event._tag === "MessageDropped") dropped = "a message came damaged; asking for it again"
-    }
+    // Messages in pieces are waited for: one that is given up would be a gap.
+    maxPendingChunked: 100,
+    expireIncompleteChunks: "1 hour"
   })
 
   const isNew = ({ id }: Message<Uint8Array>): boolean =>
@@ -131,8 +130,10 @@ const runOne = Effect.fnUntraced(function*(
   status.state = "running"
   while (true) {
     const messages = yield* consumer.receiveAll(step.messages)
-    // Nothing behind a gap is taken: it comes again, in order.
-    if (dropped !== undefined) return yield* new Trouble({ message: dropped })
+    // Whatever comes behind a message that came damaged must not be acknowledged before it: all of it comes again, in order.
+    if ((yield* consumer.stats).dropped > 0) {
+      return yield* new Trouble({ message: "a message came damaged; asking for it again" })
+    }
     const fresh = messages.filter(isNew)
     status.duplicates += messages.length - fresh.length
     const large = fresh.find(({ value }) => value.length > maxEventBytes)

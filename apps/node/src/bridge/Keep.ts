@@ -47,7 +47,9 @@ export const keep = (stateDir: string, identity: ReadonlyArray<string>): Keep =>
         return Result.isSuccess(read)
           ? Effect.succeed(read.success)
           : Effect.fail(
-            new Trouble({ message: `${path} is damaged: restore it, or move it away and give the bridge another ?name=` })
+            new Trouble({
+              message: `${path} is damaged: restore it, or move it away and give the bridge another ?name=`
+            })
           )
       })),
     save: (schema, value) =>

@@ -114,9 +114,12 @@ export const run = Effect.fnUntraced(function*(
   const save = Effect.suspend(() => {
     const latest = progress
     if (latest === saved) return Effect.void
-    return Effect.andThen(keep.save(Progress, latest), Effect.sync(() => {
-      saved = latest
-    }))
+    return Effect.andThen(
+      keep.save(Progress, latest),
+      Effect.sync(() => {
+        saved = latest
+      })
+    )
   })
   yield* Effect.addFinalizer(() => Effect.ignore(save))
 

@@ -83,17 +83,19 @@ const flags = {
   json: Flags.json
 }
 
-const options = Effect.fnUntraced(function*(parsed: {
-  readonly stateDir: string
-  readonly port: Option.Option<number>
-  readonly host: string
-  readonly shards: number
-  readonly allowHost: ReadonlyArray<string>
-  readonly tlsCert: Option.Option<string>
-  readonly tlsKey: Option.Option<string>
-  readonly insecure: boolean
-  readonly bridge: ReadonlyArray<string>
-} & Pulsar.ParsedBridgeConnection): Effect.fn.Return<NodeOptions, Config.ConfigError | Failure> {
+const options = Effect.fnUntraced(function*(
+  parsed: {
+    readonly stateDir: string
+    readonly port: Option.Option<number>
+    readonly host: string
+    readonly shards: number
+    readonly allowHost: ReadonlyArray<string>
+    readonly tlsCert: Option.Option<string>
+    readonly tlsKey: Option.Option<string>
+    readonly insecure: boolean
+    readonly bridge: ReadonlyArray<string>
+  } & Pulsar.ParsedBridgeConnection
+): Effect.fn.Return<NodeOptions, Config.ConfigError | Failure> {
   const cert = Option.getOrUndefined(parsed.tlsCert)
   const key = Option.getOrUndefined(parsed.tlsKey)
   if ((cert === undefined) !== (key === undefined)) {
@@ -159,7 +161,8 @@ export const command = Command.make("start", flags, (parsed) =>
     Command.withExamples([
       { command: "perigee start --sample", description: "A node with something in it" },
       {
-        command: "perigee start --bridge out:orders=persistent://public/default/orders --pulsar-url pulsar://broker:6650",
+        command:
+          "perigee start --bridge out:orders=persistent://public/default/orders --pulsar-url pulsar://broker:6650",
         description: "A node whose channel `orders` is forwarded to a Pulsar topic, each event once"
       },
       { command: "perigee start --port 9000 --state /var/lib/perigee", description: "Where a service would keep it" }

@@ -78,6 +78,12 @@ export const layer = (connection: PulsarConnection): Layer.Layer<PulsarClient, F
       // What may wait for a receipt is bounded by whoever sends.
       memoryLimit: 0
     })
-    return Layer.effectContext(Effect.mapError(Layer.build(client), (error: PulsarError) =>
-      failure("E_PULSAR_URL", "usage", `The service URL does not fit: ${error.message}. It looks like pulsar://127.0.0.1:6650.`)))
+    return Layer.effectContext(
+      Effect.mapError(Layer.build(client), (error: PulsarError) =>
+        failure(
+          "E_PULSAR_URL",
+          "usage",
+          `The service URL does not fit: ${error.message}. It looks like pulsar://127.0.0.1:6650.`
+        ))
+    )
   }))

@@ -13,7 +13,9 @@ const unreachable = (url: string, why: string): Failure =>
   failure(
     "E_PULSAR_UNREACHABLE",
     "unreachable",
-    `No Pulsar broker was reached at ${url}: ${asSentence(why)}. Start it, say where it is with --url, or wait longer with --wait SECONDS.`
+    `No Pulsar broker was reached at ${url}: ${
+      asSentence(why)
+    }. Start it, say where it is with --url, or wait longer with --wait SECONDS.`
   )
 
 /** The broker's word on a topic, a subscription or a producer. */

@@ -17,7 +17,20 @@ describe("Position", () => {
   })
 
   it("refuses everything else", () => {
-    for (const text of ["", "yesterday", "12", "12:", "-1:-1", "12:34:5:6:7", "15 m", "1e3m", "2026-13-45", "12345678901234567890:1"]) {
+    for (
+      const text of [
+        "",
+        "yesterday",
+        "12",
+        "12:",
+        "-1:-1",
+        "12:34:5:6:7",
+        "15 m",
+        "1e3m",
+        "2026-13-45",
+        "12345678901234567890:1"
+      ]
+    ) {
       assert.isUndefined(parse(text, 0), text)
     }
   })

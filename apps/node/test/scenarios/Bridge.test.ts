@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Random } from "effect"
+import { Producer, PulsarClient } from "@perigee/engine"
+import { Effect, Fiber, Layer, Random } from "effect"
 import { readdirSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { fill, readTopic, startBroker, text } from "../support/Broker.ts"
@@ -24,8 +25,7 @@ interface Bridge {
 const bridges = (node: TestNode): Effect.Effect<ReadonlyArray<Bridge>> =>
   Effect.map(node.json("/v1/stats"), ({ body }) => body.bridges)
 
-const eventually = (condition: Effect.Effect<boolean>, what: string) =>
-  until(() => Effect.runPromise(condition), what)
+const eventually = (condition: Effect.Effect<boolean>, what: string) => until(() => Effect.runPromise(condition), what)
 
 const start = (dir: string, url: string, specs: ReadonlyArray<string>, ...args: ReadonlyArray<string>) =>
   startChild(dir, ["--pulsar-url", url, ...specs.flatMap((spec) => ["--bridge", spec]), ...args])
@@ -84,19 +84,29 @@ describe("a bridge", { timeout: 180_000 }, () => {
       assert.strictEqual(Buffer.from(events[1].raw_base64, "base64").toString(), "no JSON")
       assert.strictEqual(new Set(events.map(({ shard_id }) => shard_id)).size, 1)
       yield* eventually(
-        Effect.map(broker.stats("t/n/quakes"), ({ subscriptions }) => Object.values(subscriptions)[0]?.backlog === 0).pipe(Effect.orDie),
+        Effect.map(broker.stats("t/n/quakes"), ({ subscriptions }) => Object.values(subscriptions)[0]?.backlog === 0)
+          .pipe(Effect.orDie),
         "it is acknowledged"
       )
       const states = yield* bridges(node)
       assert.deepStrictEqual(
-        states.map(({ channel, direction, forwarded, last_error, state }) => ({ channel, direction, forwarded, last_error, state })),
+        states.map(({ channel, direction, forwarded, last_error, state }) => ({
+          channel,
+          direction,
+          forwarded,
+          last_error,
+          state
+        })),
         [
           { channel: "a", direction: "out", forwarded: 2, last_error: null, state: "running" },
           { channel: "b", direction: "in", forwarded: 3, last_error: null, state: "running" }
         ]
       )
       const metrics = yield* Effect.flatMap(node.call("/metrics"), (response) => Effect.promise(() => response.text()))
-      assert.include(metrics, "perigee_bridge_forwarded_total{direction=\"out\",channel=\"a\",topic=\"persistent://public/default/orders\"} 2\n")
+      assert.include(
+        metrics,
+        "perigee_bridge_forwarded_total{direction=\"out\",channel=\"a\",topic=\"persistent://public/default/orders\"} 2\n"
+      )
       assert.include((yield* perigee(["stats", "--state", node.dir])).stdout, "running, 2 forwarded")
       node.child.process.kill("SIGTERM")
       assert.strictEqual((yield* node.child.ended).code, 0)
@@ -108,35 +118,62 @@ describe("a bridge", { timeout: 180_000 }, () => {
       Effect.gen(function*() {
         const dir = yield* scratch
         const broker = yield* startBroker({ deduplication: true })
-        yield* broker.setPartitions("in", 2)
+        yield* broker.setPartitions("in", 3)
         const specs = ["out:out=out", "in:in=in"]
-        const total = kills * 150
-        yield* fill(
-          broker.url,
-          "in",
-          Array.from({ length: total * keys.length }, (_, index) => event(keys[index % 4]!, Math.floor(index / 4))),
-          { key: (value) => JSON.parse(value).key, batching: { maxMessages: 7 } }
-        )
+        const share = 150
+        const total = kills * share
         const sent = new Map<string, number>()
+        const midway = { in: 0, out: 0 }
+        const client = yield* Layer.build(PulsarClient.layer({ serviceUrl: broker.url }))
+        const producer = yield* Effect.provideContext(
+          Producer.make({ topic: "in", batching: { maxMessages: 7 } }),
+          client
+        )
+        /** The messages of one life, a few at a time, while its bridge is at work. */
+        const fillSome = Effect.fnUntraced(function*(life: number) {
+          for (let number = life * share; number < (life + 1) * share; number += 5) {
+            yield* producer.sendAll(
+              Array.from({ length: 5 * keys.length }, (_, index) => {
+                const key = keys[index % keys.length]!
+                return { key, value: Buffer.from(event(key, number + Math.floor(index / keys.length))) }
+              })
+            )
+            yield* Effect.sleep(3)
+          }
+        })
         for (let kill = 0; kill < kills; kill++) {
           yield* Effect.scoped(Effect.gen(function*() {
             const node = yield* start(dir, broker.url, specs)
             const working = yield* Effect.forkChild(
-              Effect.ignoreCause(Effect.forever(append(node, sent, Math.ceil(total * (kill + 1) / kills))))
+              Effect.ignoreCause(Effect.forever(append(node, sent, share * (kill + 1))))
             )
+            const filling = yield* Effect.forkChild(fillSome(kill))
             // In the middle of something: connections broken, entries without receipt, a plan written and not published.
             const trouble = yield* Random.nextIntBetween(0, 4)
-            yield* Effect.sleep(yield* Random.nextIntBetween(20, 250))
+            yield* Effect.sleep(yield* Random.nextIntBetween(0, 100))
             if (trouble === 0) yield* broker.disconnect()
             if (trouble === 1) yield* broker.restart()
             if (trouble === 2) yield* broker.fault({ command: "SEND_RECEIPT", action: { _tag: "Disconnect" } })
-            if (trouble === 3) yield* broker.fault({ command: "MESSAGE", skip: 3, action: { _tag: "Corrupt" } })
-            yield* Effect.sleep(yield* Random.nextIntBetween(0, 250))
+            if (trouble === 3) {
+              yield* broker.fault({ command: "MESSAGE", topic: "in-partition-0", skip: 3, action: { _tag: "Corrupt" } })
+            }
+            yield* Effect.sleep(yield* Random.nextIntBetween(0, 100))
             node.child.process.kill("SIGKILL")
             yield* node.child.ended
             working.interruptUnsafe()
+            const partitions = yield* Effect.forEach([0, 1, 2], (index) => broker.stats(`in-partition-${index}`))
+            const left = partitions.flatMap(({ subscriptions }) => Object.values(subscriptions))
+            if (left.some(({ backlog }) => backlog > 0)) midway.in++
+            yield* Fiber.join(filling)
+            const there = yield* Effect.exit(broker.stored("out"))
+            const onTopic = there._tag === "Failure" ? 0 : there.value.reduce((sum, { messages }) => sum + messages, 0)
+            if (onTopic < [...sent.values()].reduce((sum, count) => sum + count, 0)) midway.out++
           }))
         }
+        // Killing a bridge that has nothing to do proves little.
+        assert.isAtLeast(midway.in, 1)
+        assert.isAtLeast(midway.out, 1)
+        yield* broker.clearFaults
         const node = yield* start(dir, broker.url, specs)
         while (keys.some((key) => (sent.get(key) ?? 0) < total)) yield* append(node, sent, total)
         yield* eventually(
@@ -144,6 +181,7 @@ describe("a bridge", { timeout: 180_000 }, () => {
           "everything came in"
         )
         checkEach((yield* stored(node, "in")).map(({ raw }) => raw), total)
+        checkEach((yield* stored(node, "out")).map(({ raw }) => raw), total)
         const out = yield* readTopic(broker.url, "out", total * keys.length)
         checkEach(out.map((message) => JSON.parse(text(message))), total)
         assert.deepStrictEqual((yield* bridges(node)).map(({ state }) => state), ["running", "running"])
@@ -233,7 +271,10 @@ describe("a bridge", { timeout: 180_000 }, () => {
       yield* Effect.scoped(Effect.gen(function*() {
         const node = yield* run({ PERIGEE_MAX_EVENT_BYTES: "1000" })
         yield* eventually(Effect.map(bridges(node), ([bridge]) => bridge!.state === "waiting"), "it waits")
-        assert.match((yield* bridges(node))[0]!.last_error!, /has 2000 bytes, and the node takes 1000: raise PERIGEE_MAX_EVENT_BYTES/)
+        assert.match(
+          (yield* bridges(node))[0]!.last_error!,
+          /has 2000 bytes, and the node takes 1000: raise PERIGEE_MAX_EVENT_BYTES/
+        )
         node.child.process.kill("SIGTERM")
         yield* node.child.ended
       }))

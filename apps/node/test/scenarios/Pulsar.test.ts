@@ -117,7 +117,10 @@ describe("perigee pulsar produce", { timeout: 120_000 }, () => {
       const child = yield* spawnPerigee(["pulsar", "produce", "t", "--json", "--url", broker.url], { open: true })
       child.process.stdin!.write(lines(numbers(200)))
       yield* until(
-        () => Effect.runPromise(Effect.map(Effect.exit(broker.stored("t")), (exit) => exit._tag === "Success" && exit.value.length > 0)),
+        () =>
+          Effect.runPromise(
+            Effect.map(Effect.exit(broker.stored("t")), (exit) => exit._tag === "Success" && exit.value.length > 0)
+          ),
         "the broker has some"
       )
       child.process.kill("SIGINT")
@@ -149,7 +152,10 @@ describe("perigee pulsar produce", { timeout: 120_000 }, () => {
         input: lines(["small", "x".repeat(2000)])
       })
       assert.strictEqual(code, 7, stderr)
-      assert.match(stderr, /Message 2 did not get through\. Not sent: 2000 bytes are more than .*\[E_PULSAR_NOT_SENT\]\n$/)
+      assert.match(
+        stderr,
+        /Message 2 did not get through\. Not sent: 2000 bytes are more than .*\[E_PULSAR_NOT_SENT\]\n$/
+      )
       assert.deepInclude(JSON.parse(stdout), { stored: 1, not_stored: 1, unknown: 0 })
     }))
 })
@@ -177,11 +183,14 @@ describe("perigee pulsar consume", { timeout: 120_000 }, () => {
       const broker = yield* startBroker()
       const child = yield* spawnPerigee(["pulsar", "consume", "t", "-s", "s", "--create", "--url", broker.url])
       yield* until(
-        () => Effect.runPromise(Effect.map(Effect.exit(broker.stats("t")), (exit) => exit._tag === "Success" && "s" in exit.value.subscriptions)),
+        () =>
+          Effect.runPromise(Effect.map(Effect.exit(broker.stats("t")), (exit) =>
+            exit._tag === "Success" && "s" in exit.value.subscriptions)),
         "it is subscribed"
       )
       yield* fill(broker.url, "t", ["a", "b\u001b[2J"], { batching: false })
-      yield* until(() => child.stdout().split("\n").length === 3, "both are printed")
+      yield* until(() =>
+        child.stdout().split("\n").length === 3, "both are printed")
       child.process.kill("SIGINT")
       const { code, stderr, stdout } = yield* child.ended
       assert.strictEqual(code, 130, stderr)
@@ -322,7 +331,9 @@ describe("perigee pulsar fails", { timeout: 120_000 }, () => {
           assert.notInclude(ended.stderr, "secret")
           assert.strictEqual(ended.stdout, "")
         }), { concurrency: 2 })
-      const ended = yield* perigee(["pulsar", "produce", "t", "--url", broker.url, "--token-file", file], { input: "x\n" })
+      const ended = yield* perigee(["pulsar", "produce", "t", "--url", broker.url, "--token-file", file], {
+        input: "x\n"
+      })
       assert.strictEqual(ended.code, 0, ended.stderr)
     }))
 
@@ -330,7 +341,18 @@ describe("perigee pulsar fails", { timeout: 120_000 }, () => {
     Effect.gen(function*() {
       const broker = yield* startBroker()
       yield* fill(broker.url, "t", ["a"])
-      const first = yield* spawnPerigee(["pulsar", "consume", "t", "-s", "s", "--from", "earliest", "--raw", "--url", broker.url])
+      const first = yield* spawnPerigee([
+        "pulsar",
+        "consume",
+        "t",
+        "-s",
+        "s",
+        "--from",
+        "earliest",
+        "--raw",
+        "--url",
+        broker.url
+      ])
       yield* until(() => first.stdout() === "a\n", "the first has it")
       const second = yield* pulsar(broker.url)(["consume", "t", "-s", "s", "--wait", "1"])
       assert.strictEqual(second.code, 8, second.stderr)

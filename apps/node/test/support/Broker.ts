@@ -15,9 +15,9 @@ export const startBroker = (
   })
 
 /** A client of this process. */
-export const withClient = (url: string) =>
-<A, E>(effect: Effect.Effect<A, E, PulsarClient | Scope.Scope>): Effect.Effect<A, E | PulsarError> =>
-  Effect.scoped(Effect.provide(effect, PulsarClient.layer({ serviceUrl: url })))
+export const withClient =
+  (url: string) => <A, E>(effect: Effect.Effect<A, E, PulsarClient | Scope.Scope>): Effect.Effect<A, E | PulsarError> =>
+    Effect.scoped(Effect.provide(effect, PulsarClient.layer({ serviceUrl: url })))
 
 export const text = (message: Message<Uint8Array>): string => new TextDecoder().decode(message.value)
 
@@ -46,9 +46,11 @@ export const fill = (
     const { key, ...rest } = options
     const producer = yield* Producer.make({ topic, maxPending: 10_000, ...rest })
     for (let from = 0; from < values.length; from += 1000) {
-      yield* producer.sendAll(values.slice(from, from + 1000).map((value) => ({
-        value: Buffer.from(value),
-        ...(key === undefined ? {} : { key: key(value) })
-      })))
+      yield* producer.sendAll(
+        values.slice(from, from + 1000).map((value) => ({
+          value: Buffer.from(value),
+          ...(key === undefined ? {} : { key: key(value) })
+        }))
+      )
     }
   }))

@@ -70,7 +70,9 @@ export const command = Command.make("peek", flags, (options) =>
       )
     }
   })).pipe(Effect.provide(Flags.client(options)))).pipe(
-    Command.withDescription("Print the newest messages of a topic, or the first from a place, and end; leaves no trace"),
+    Command.withDescription(
+      "Print the newest messages of a topic, or the first from a place, and end; leaves no trace"
+    ),
     Command.withExamples([
       { command: "perigee pulsar peek orders", description: "The newest message" },
       { command: "perigee pulsar peek orders --count 3 --from earliest --json", description: "The three oldest" }

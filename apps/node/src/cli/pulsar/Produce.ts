@@ -116,7 +116,9 @@ const refusedLine = (number: number, why: string): Taken => ({ number, message: 
 const jsonCutter = (longest: number): Cutter => {
   const decoder = new JsonLines.JsonLines({ maxLineBytes: Math.min(longest, 67_108_864) })
   const taken = (batch: JsonLines.LineBatch): ReadonlyArray<Taken> => {
-    const lines: Array<Taken> = batch.rejected.map((line) => refusedLine(line.line, `${line.reason} at byte ${line.offset}`))
+    const lines: Array<Taken> = batch.rejected.map((line) =>
+      refusedLine(line.line, `${line.reason} at byte ${line.offset}`)
+    )
     for (let at = 0; at < batch.count; at++) {
       lines.push({
         number: 0,

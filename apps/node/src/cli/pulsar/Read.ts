@@ -58,7 +58,10 @@ export const command = Command.make("read", flags, (options) =>
     )
     yield* watch(meter.interrupt)
     let printedSoFar = 0
-    const figures = Effect.map(Clock.currentTimeMillis, (now): Figures => ({ read: printedSoFar, millis: now - started }))
+    const figures = Effect.map(
+      Clock.currentTimeMillis,
+      (now): Figures => ({ read: printedSoFar, millis: now - started })
+    )
     const { silent } = yield* read({
       topic: options.topic,
       from,
@@ -77,7 +80,9 @@ export const command = Command.make("read", flags, (options) =>
       Effect.onExit(() => Effect.flatMap(figures, meter.end))
     )
     for (const topic of silent) {
-      yield* tell(`perigee: ${topic} sent nothing for ${options.wait} s, before its last message: there may be no more to read of it.`)
+      yield* tell(
+        `perigee: ${topic} sent nothing for ${options.wait} s, before its last message: there may be no more to read of it.`
+      )
     }
   })).pipe(Effect.provide(Flags.client(options)))).pipe(
     Command.withDescription("Print a topic from any place, without a subscription and without a trace"),

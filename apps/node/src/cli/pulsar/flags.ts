@@ -26,7 +26,9 @@ const connectionFlags = (prefix: "" | "pulsar-") => ({
     Flag.withDefault(defaultUrl)
   ),
   tokenFile: Flag.String(`${prefix}token-file`).pipe(
-    Flag.withDescription("File with a token for the broker, read again when it asks (PULSAR_TOKEN_FILE; or the token itself in PULSAR_TOKEN)"),
+    Flag.withDescription(
+      "File with a token for the broker, read again when it asks (PULSAR_TOKEN_FILE; or the token itself in PULSAR_TOKEN)"
+    ),
     Flag.withMetavar("FILE"),
     Flag.withFallbackConfig(Config.String("PULSAR_TOKEN_FILE")),
     Flag.optional
