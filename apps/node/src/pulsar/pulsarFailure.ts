@@ -9,6 +9,9 @@ const asSentence = (text: string): string => {
   return trimmed === "" ? "no reason was given" : trimmed
 }
 
+/** The broker's own words, if it had any. */
+const because = (text: string): string => text.trim() === "" ? "" : `: ${asSentence(text)}`
+
 const unreachable = (url: string, why: string): Failure =>
   failure(
     "E_PULSAR_UNREACHABLE",
@@ -20,39 +23,39 @@ const unreachable = (url: string, why: string): Failure =>
 
 /** The broker's word on a topic, a subscription or a producer. */
 const refusal = (name: string, message: string): Failure => {
-  const why = asSentence(message)
+  const why = because(message)
   switch (name) {
     case "AuthorizationError":
       return failure(
         "E_PULSAR_FORBIDDEN",
         "unauthorized",
-        `The broker knows these credentials, but does not allow this: ${why}. Ask for the permission, or give another token.`
+        `The broker knows these credentials, but does not allow this${why}. Ask for the permission, or give another token.`
       )
     case "TopicNotFound":
       return failure(
         "E_PULSAR_NO_TOPIC",
         "refused",
-        `There is no such topic: ${why}. Check its name, or create it (--create, where the broker allows that).`
+        `There is no such topic${why}. Check its name, or create it (--create, where the broker allows that).`
       )
     case "SubscriptionNotFound":
-      return failure("E_PULSAR_NO_SUBSCRIPTION", "refused", `There is no such subscription: ${why}. Check its name.`)
+      return failure("E_PULSAR_NO_SUBSCRIPTION", "refused", `There is no such subscription${why}. Check its name.`)
     case "ConsumerBusy":
       return failure(
         "E_PULSAR_BUSY",
         "refused",
-        `Somebody else has the subscription: ${why}. Stop the other consumer, or choose another --subscription or --type.`
+        `Somebody else has the subscription${why}. Stop the other consumer, or choose another --subscription or --type.`
       )
     case "ProducerBusy":
     case "ProducerFenced":
       return failure(
         "E_PULSAR_BUSY",
         "refused",
-        `Somebody else has the topic or the producer's name: ${why}. Stop the other producer, or choose another --name.`
+        `Somebody else has the topic or the producer's name${why}. Stop the other producer, or choose another --name.`
       )
     case "IncompatibleSchema":
-      return failure("E_PULSAR_SCHEMA", "refused", `The topic has a schema that bytes do not fit: ${why}.`)
+      return failure("E_PULSAR_SCHEMA", "refused", `The topic has a schema that bytes do not fit${why}.`)
     default:
-      return failure("E_PULSAR_REFUSED", "refused", `The broker refused: ${name}: ${why}.`)
+      return failure("E_PULSAR_REFUSED", "refused", `The broker refused: ${name}${why}.`)
   }
 }
 

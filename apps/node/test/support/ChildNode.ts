@@ -8,6 +8,9 @@ import { makeTestNode, type TestNode } from "./TestNode.ts"
 const bin = fileURLToPath(new URL("../../bin/perigee.mjs", import.meta.url))
 const nodeArguments = ["--conditions=@perigee/source", "--disable-warning=ExperimentalWarning", bin]
 
+/** `perigee` for a shell. */
+export const perigeeCommand = [process.execPath, ...nodeArguments].map((word) => `'${word}'`).join(" ")
+
 export interface Ended {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null

@@ -3,6 +3,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -77,7 +78,9 @@ export const command = Command.make("read", flags, (options) =>
       })
     }).pipe(
       Effect.mapError(pulsarFailure(options.url)),
-      Effect.onExit(() => Effect.flatMap(figures, meter.end))
+      Effect.onExit((exit) =>
+        Exit.isFailure(exit) && printedSoFar === 0 ? Effect.void : Effect.flatMap(figures, meter.end)
+      )
     )
     for (const topic of silent) {
       yield* tell(
