@@ -9,6 +9,9 @@ import type { Internals } from "../PulsarClient.ts"
 import { closed, PulsarError, refused } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
 
+/** Telling the metrics costs more than taking a message. */
+const TELL_EVERY = 256
+
 export class ConsumerPart {
   readonly slot: ConsumerSlot
   readonly attachment: Attachment
@@ -21,6 +24,8 @@ export class ConsumerPart {
   readonly #client: Internals
   readonly #nackDelay: number
   #groupSince: number | undefined = undefined
+  /** Messages taken that the metrics do not know of. */
+  #untold = 0
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -84,7 +89,11 @@ export class ConsumerPart {
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
     const messages = connection.consumers.take(driver.now(), this.slot, max)
-    this.metrics.tell(this.#totals)
+    this.#untold += messages.length
+    if (this.#untold >= TELL_EVERY || !this.slot.hasMessages) {
+      this.#untold = 0
+      this.metrics.tell(this.#totals)
+    }
     driver.notify()
     return messages
   }
