@@ -5,6 +5,8 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
+import type { BridgeSpec } from "./bridge/BridgeSpec.ts"
+import type { PulsarConnection } from "./pulsar/Connection.ts"
 
 export interface NodeOptions {
   /** Address to listen on. Default `127.0.0.1`. */
@@ -21,6 +23,10 @@ export interface NodeOptions {
   readonly tls: { readonly cert: string; readonly key: string } | undefined
   /** Names, beside addresses and `localhost`, under which clients may speak to this node. */
   readonly allowedHosts: ReadonlyArray<string>
+  /** Channels that are forwarded to topics of the broker, and topics that are forwarded to channels. */
+  readonly bridges: ReadonlyArray<BridgeSpec>
+  /** The broker of the bridges. */
+  readonly pulsar: PulsarConnection | undefined
 }
 
 /** Options of this node. */
@@ -44,6 +50,8 @@ export interface LimitValues {
   readonly chunksInFlight: number
   /** Refused lines that an answer lists; the others are counted. */
   readonly rejectedListed: number
+  /** Connections at once; one more is closed as soon as it opens. */
+  readonly maxConnections: number
   /** How long a client may take over the head of a request. */
   readonly headers: Duration.Duration
   /** How long a client may pause inside a body. */
@@ -69,6 +77,7 @@ const limits = Config.all({
   readAheadBytes: Config.Int("READ_AHEAD_BYTES").pipe(Config.withDefault(1_048_576)),
   chunksInFlight: Config.Int("CHUNKS_IN_FLIGHT").pipe(Config.withDefault(16)),
   rejectedListed: Config.Int("REJECTED_LISTED").pipe(Config.withDefault(100)),
+  maxConnections: Config.Int("MAX_CONNECTIONS").pipe(Config.withDefault(4096)),
   headers: Config.Duration("HEADERS").pipe(Config.withDefault(Duration.seconds(10))),
   bodyIdle: Config.Duration("BODY_IDLE").pipe(Config.withDefault(Duration.seconds(30))),
   maxPage: Config.Int("MAX_PAGE").pipe(Config.withDefault(10_000)),

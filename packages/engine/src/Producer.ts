@@ -103,6 +103,12 @@ export interface Receipt {
   readonly duplicate: boolean
 }
 
+/** A message that was taken, and is on its way. @category models @since 0.1.0 */
+export interface Submitted {
+  /** Waits for what becomes of it, as `send` does; may be asked more than once. */
+  readonly receipt: Effect.Effect<Receipt, SendError>
+}
+
 /** @category models @since 0.1.0 */
 export interface ProducerStats {
   readonly messages: number
@@ -133,6 +139,11 @@ export interface Producer<A> {
    * Every send ends: with a receipt, as not done, or as unknown.
    */
   readonly send: (value: A, options?: SendOptions) => Effect.Effect<Receipt, SendError>
+  /**
+   * Takes one message and goes on without waiting for its receipt: the cheap way to send many messages from one fiber. Waits only for room.
+   * Ask the result for its `receipt`, or `flush` and look at `stats`: nothing else will say that a message was not stored.
+   */
+  readonly submit: (value: A, options?: SendOptions) => Effect.Effect<Submitted, SendError>
   /** Deletes a key: a message without a value, for compacted topics. */
   readonly sendNull: (key: string, options?: Omit<SendOptions, "key">) => Effect.Effect<Receipt, SendError>
   /**

@@ -23,7 +23,7 @@ export {
   type SendOutcome,
   type UnknownReason
 } from "./connection/SendEntry.ts"
-export { ReceivedMessage } from "./ReceivedMessage.ts"
+export { type ReceivedEntry, ReceivedMessage } from "./ReceivedMessage.ts"
 export * as Routing from "./Routing.ts"
 export * as ServiceUrl from "./ServiceUrl.ts"
 export * as TopicName from "./TopicName.ts"

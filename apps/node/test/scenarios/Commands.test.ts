@@ -242,7 +242,7 @@ describe("perigee start --sample", () => {
       first.process.kill("SIGINT")
       const ended = yield* first.ended
       assert.strictEqual(ended.code, 0)
-      assert.match(ended.stderr, /Stopped: everything accepted is stored\.\n$/)
+      assert.match(ended.stderr, /Stopped: everything answered for is stored\.\n$/)
 
       const again = yield* startChild(dir, ["--sample"])
       assert.deepInclude(JSON.parse(again.child.stdout()).sample, { read: 38_094, accepted: 0 })
@@ -263,7 +263,9 @@ describe("help", () => {
     Effect.gen(function*() {
       const { code, stdout } = yield* perigee(["--help"])
       assert.strictEqual(code, 0)
-      for (const word of ["start", "ingest", "query", "tail", "stats", "status", "Exit codes", "130", "143"]) {
+      for (
+        const word of ["start", "ingest", "query", "tail", "stats", "status", "pulsar", "Exit codes", "130", "143"]
+      ) {
         assert.include(stdout, word)
       }
       const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))

@@ -1,16 +1,18 @@
 /** A consumer over its topics and partitions. */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
+import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type ConnectionEvent, type ConsumerSpec, type ReceivedMessage, TopicName, truncate } from "@perigee/proto"
 import { MessageId } from "@perigee/proto/wire"
 import type { BatchReceiveOptions, Consumer, ConsumerOptions, ConsumerStats } from "../Consumer.ts"
-import { Message } from "../Message.ts"
+import { Message, Raw } from "../Message.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { closed, invalid, PulsarError, type SendError } from "../PulsarError.ts"
 import * as PulsarSchema from "../PulsarSchema.ts"
@@ -171,7 +173,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
         ? []
         : messages.filter((message) => this.#letters.isTired(message))
       if (tired.length === 0 && this.#schema === (PulsarSchema.bytes as unknown)) {
-        return Effect.succeed(messages.map((message) => new Message(message.payload as unknown as A, message, part)))
+        return Effect.succeed(messages.map((message) => new Message<A>(Raw, message, part)))
       }
       const fresh = tired.length === 0 ? messages : messages.filter((message) => !tired.includes(message))
       const bury = Effect.forEach(tired, (message) => this.#letters.bury(part, message), { discard: true })
@@ -205,10 +207,10 @@ export class ConsumerImpl<A> implements Consumer<A> {
     )
   }
 
-  receiveAll(max = TAKE): Effect.Effect<NonEmptyReadonlyArray<Message<A>>, PulsarError> {
+  receiveAll(max = TAKE): Effect.Effect<Arr.NonEmptyReadonlyArray<Message<A>>, PulsarError> {
     return Effect.flatMap(this.#next(max), (messages) =>
       messages.length > 0
-        ? Effect.succeed(messages as unknown as NonEmptyReadonlyArray<Message<A>>)
+        ? Effect.succeed(messages as unknown as Arr.NonEmptyReadonlyArray<Message<A>>)
         : Effect.fail(closed("the topic has ended")))
   }
 
@@ -244,11 +246,12 @@ export class ConsumerImpl<A> implements Consumer<A> {
   }
 
   get stream(): Stream.Stream<Message<A>, PulsarError> {
-    return Stream.fromEffectRepeat(Effect.suspend(() => this.#next(TAKE))).pipe(
-      Stream.takeWhile((messages) => messages.length > 0),
-      Stream.flattenIterable,
-      Stream.catch((error) => this.#closed && error.reason._tag === "Closed" ? Stream.empty : Stream.fail(error))
-    )
+    const pull: Pull.Pull<Arr.NonEmptyReadonlyArray<Message<A>>, PulsarError> = Effect.matchEffect(this.#next(TAKE), {
+      onFailure: (error) =>
+        this.#closed && error.reason._tag === "Closed" ? Cause.done() : Effect.fail<PulsarError | Cause.Done>(error),
+      onSuccess: (messages) => Arr.isReadonlyArrayNonEmpty(messages) ? Effect.succeed(messages) : Cause.done()
+    })
+    return Stream.fromPull(Effect.succeed(pull))
   }
 
   // -------------------------------------------------------------------------------------------------------------------------------

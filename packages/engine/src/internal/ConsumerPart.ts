@@ -10,6 +10,9 @@ import { closed, PulsarError, refused } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
 import { type Rate, RateMeter } from "./RateMeter.ts"
 
+/** Telling the metrics costs more than taking a message. */
+const TELL_EVERY = 256
+
 export class ConsumerPart {
   readonly slot: ConsumerSlot
   readonly attachment: Attachment
@@ -22,6 +25,8 @@ export class ConsumerPart {
   readonly #client: Internals
   readonly #nackDelay: number
   #groupSince: number | undefined = undefined
+  /** Messages taken that the metrics do not know of. */
+  #untold = 0
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -101,8 +106,12 @@ export class ConsumerPart {
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
     const messages = connection.consumers.take(driver.now(), this.slot, max)
-    this.metrics.tell(this.#totals)
-    this.#sample()
+    this.#untold += messages.length
+    if (this.#untold >= TELL_EVERY || !this.slot.hasMessages) {
+      this.#untold = 0
+      this.metrics.tell(this.#totals)
+      this.#sample()
+    }
     driver.notify()
     return messages
   }

@@ -1,8 +1,16 @@
 /** A producer over its partitions. */
 import * as Effect from "effect/Effect"
-import { type OutgoingMessage, Routing, type SendCompletion } from "@perigee/proto"
+import { type EnqueueRefusal, type OutgoingMessage, Routing, type SendCompletion } from "@perigee/proto"
 import type { Metadata } from "@perigee/proto/wire"
-import type { Outgoing, Producer, ProducerOptions, ProducerStats, Receipt, SendOptions } from "../Producer.ts"
+import type {
+  Outgoing,
+  Producer,
+  ProducerOptions,
+  ProducerStats,
+  Receipt,
+  SendOptions,
+  Submitted
+} from "../Producer.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { SendError } from "../PulsarError.ts"
 import * as PulsarSchema from "../PulsarSchema.ts"
@@ -10,8 +18,9 @@ import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { toMillis } from "./options.ts"
 import type { ProducerPart } from "./ProducerPart.ts"
 import * as RateMeter from "./RateMeter.ts"
-import { fromRefusal, Many, notDone, Single } from "./SendOutcomes.ts"
+import { fromRefusal, Many, notDone, Pending, Single } from "./SendOutcomes.ts"
 
+const none: SendOptions = {}
 const noProperties: Metadata.Properties = []
 
 const unfit = (error: { readonly message: string }): SendError =>
@@ -27,6 +36,8 @@ export class ProducerImpl<A> implements Producer<A> {
   readonly #parts: Array<ProducerPart>
   readonly #router: Routing.Router
   readonly #schema: PulsarSchema.PulsarSchema<A>
+  /** Values are payloads as they are. */
+  readonly #isRaw: boolean
   readonly #wait: boolean
 
   constructor(internals: Internals, topic: string, parts: Array<ProducerPart>, options: ProducerOptions<A>) {
@@ -35,6 +46,7 @@ export class ProducerImpl<A> implements Producer<A> {
     this.#parts = parts
     this.#router = new Routing.Router(options.routing ?? { _tag: "keyOrRoundRobin", hash: "java" })
     this.#schema = options.schema ?? (PulsarSchema.bytes as unknown as PulsarSchema.PulsarSchema<A>)
+    this.#isRaw = this.#schema === (PulsarSchema.bytes as unknown)
     this.#wait = (options.whenFull ?? "wait") === "wait"
   }
 
@@ -71,17 +83,19 @@ export class ProducerImpl<A> implements Producer<A> {
     return { ...sum, latency: histogram.latency, rate: RateMeter.sum(this.#parts.map(({ rate }) => rate)) }
   })
 
-  send(value: A, options: SendOptions = {}): Effect.Effect<Receipt, SendError> {
-    return this.#schema.keyOf === undefined
-      ? Effect.flatMap(this.#encode(value), (payload) => this.#send(this.#outgoing(payload, options, false)))
-      : Effect.flatMap(
-        this.#keyed({ ...options, value }),
-        (keyed) => Effect.flatMap(this.#encode(value), (payload) => this.#send(this.#outgoing(payload, keyed, false)))
-      )
+  send(value: A, options: SendOptions = none): Effect.Effect<Receipt, SendError> {
+    return this.#prepared(value, options, (message) => this.#send(this.#part(message), message))
+  }
+
+  submit(value: A, options: SendOptions = none): Effect.Effect<Submitted, SendError> {
+    return this.#prepared(value, options, (message) => this.#submit(this.#part(message), message))
   }
 
   sendNull(key: string, options: Omit<SendOptions, "key"> = {}): Effect.Effect<Receipt, SendError> {
-    return Effect.suspend(() => this.#send(this.#outgoing(new Uint8Array(0), { ...options, key }, true)))
+    return Effect.suspend(() => {
+      const message = this.#outgoing(new Uint8Array(0), { ...options, key }, true)
+      return this.#send(this.#part(message), message)
+    })
   }
 
   sendAll(messages: ReadonlyArray<Outgoing<A>>): Effect.Effect<ReadonlyArray<Receipt>, SendError> {
@@ -90,6 +104,22 @@ export class ProducerImpl<A> implements Producer<A> {
     return Effect.flatMap(
       Effect.forEach(messages, (message) => this.#keyed(message)),
       (keyed) => this.#encodeAll(keyed)
+    )
+  }
+
+  /** Runs `go` with the message that a value becomes. */
+  #prepared<B>(
+    value: A,
+    options: SendOptions,
+    go: (message: OutgoingMessage) => Effect.Effect<B, SendError>
+  ): Effect.Effect<B, SendError> {
+    if (this.#isRaw) {
+      return Effect.suspend(() => go(this.#outgoing(value as unknown as Uint8Array, options, false)))
+    }
+    const keyed = this.#schema.keyOf === undefined ? Effect.succeed(options) : this.#keyed({ ...options, value })
+    return Effect.flatMap(
+      keyed,
+      (options) => Effect.flatMap(this.#encode(value), (payload) => go(this.#outgoing(payload, options, false)))
     )
   }
 
@@ -102,15 +132,13 @@ export class ProducerImpl<A> implements Producer<A> {
   }
 
   #encodeAll(messages: ReadonlyArray<Outgoing<A>>): Effect.Effect<ReadonlyArray<Receipt>, SendError> {
-    const raw = this.#schema === (PulsarSchema.bytes as unknown)
-    const payloads = raw
+    const payloads = this.#isRaw
       ? Effect.succeed(messages.map(({ value }) => value as unknown as Uint8Array))
       : Effect.forEach(messages, ({ value }) => this.#encode(value))
     return Effect.flatMap(payloads, (payloads) => this.#sendAll(messages, payloads))
   }
 
   #encode(value: A): Effect.Effect<Uint8Array, SendError> {
-    if (this.#schema === (PulsarSchema.bytes as unknown)) return Effect.succeed(value as unknown as Uint8Array)
     return Effect.mapError(this.#schema.encode(value), unfit)
   }
 
@@ -140,20 +168,40 @@ export class ProducerImpl<A> implements Producer<A> {
     return length === 1 ? this.#parts[0]! : this.#parts[this.#router.route(message.key, length)]!
   }
 
-  #send(message: OutgoingMessage): Effect.Effect<Receipt, SendError> {
-    const part = this.#part(message)
-    return this.#submit(part, message)
+  #send(part: ProducerPart, message: OutgoingMessage): Effect.Effect<Receipt, SendError> {
+    return Effect.callback<Receipt, SendError>((resume) => {
+      const refusal = this.#enqueue(part, message, new Single(part, message.payload.length, resume))
+      if (refusal !== undefined) resume(this.#refused(part, message, refusal, () => this.#send(part, message)))
+    })
   }
 
-  #submit(part: ProducerPart, message: OutgoingMessage): Effect.Effect<Receipt, SendError> {
-    return Effect.callback<Receipt, SendError>((resume) => {
-      const { now, wall } = this.#core
-      const refusal = part.enqueue(now(), wall(), message, new Single(part, message.payload.length, resume), 0)
-      if (refusal === undefined) part.notify()
-      else if (refusal._tag === "Full" && this.#wait) {
-        resume(Effect.flatMap(part.room(message.payload.length), () => this.#submit(part, message)))
-      } else resume(Effect.fail(new SendError({ reason: fromRefusal(refusal) })))
-    })
+  #submit(part: ProducerPart, message: OutgoingMessage): Effect.Effect<Submitted, SendError> {
+    const pending = new Pending(part, message.payload.length)
+    const refusal = this.#enqueue(part, message, pending)
+    return refusal === undefined
+      ? Effect.succeed(pending)
+      : this.#refused(part, message, refusal, () => this.#submit(part, message))
+  }
+
+  #enqueue(part: ProducerPart, message: OutgoingMessage, completion: SendCompletion): EnqueueRefusal | undefined {
+    const { now, wall } = this.#core
+    const refusal = part.enqueue(now(), wall(), message, completion, 0)
+    if (refusal === undefined) part.notify()
+    return refusal
+  }
+
+  /** Waits for room and tries again, or fails. */
+  #refused<B>(
+    part: ProducerPart,
+    message: OutgoingMessage,
+    refusal: EnqueueRefusal,
+    again: () => Effect.Effect<B, SendError>
+  ): Effect.Effect<B, SendError> {
+    if (refusal._tag !== "Full" || !this.#wait) return Effect.fail(new SendError({ reason: fromRefusal(refusal) }))
+    // Stop-and-wait would follow if what is open did not go out now.
+    part.slot.flush()
+    part.notify()
+    return Effect.flatMap(part.room(message.payload.length), again)
   }
 
   #sendAll(
@@ -208,7 +256,7 @@ export class ProducerImpl<A> implements Producer<A> {
       Effect.andThen(wait),
       Effect.flatMap(() =>
         many.failure === undefined
-          ? Effect.succeed(many.receipts as ReadonlyArray<Receipt>)
+          ? Effect.succeed<ReadonlyArray<Receipt>>(many.receipts)
           : Effect.fail(new SendError({ reason: many.failure, results: many.results }))
       )
     )

@@ -33,6 +33,7 @@ describe("opening", () => {
       const { said } = yield* ScriptedTransport
       yield* Producer.make({ topic: "t" })
       yield* Consumer.make(earliest)
+      yield* Effect.yieldNow
       const order = said.map(({ command }) => command.type).filter((type) => type !== Type.CONNECT)
       assert.deepStrictEqual(order, [
         Type.PARTITIONED_METADATA,

@@ -186,7 +186,6 @@ export class ConsumerSlot {
     push: (frame: Uint8Array) => void
   ): Array<ReceivedMessage> {
     const taken: Array<ReceivedMessage> = []
-    this.#notified = false
     while (taken.length < max) {
       const entry = this.#queue.peek()
       if (entry === undefined) break
@@ -196,7 +195,11 @@ export class ConsumerSlot {
         this.#leave(1, entry.payload.length)
         this.onTaken?.(now - entry.arrivedAt)
         const payload = this.#inflate(entry, maxMessageSize, events)
-        if (payload !== undefined) taken.push(this.#message(entry, payload, undefined, undefined, -1, 0))
+        if (payload !== undefined) {
+          taken.push(ReceivedMessage.ofEntry(entry, payload))
+          this.totals.received++
+          this.totals.bytes += payload.length
+        }
         continue
       }
       if (entry.cursor === undefined) {
@@ -214,15 +217,10 @@ export class ConsumerSlot {
     if (this.spec.ackTimeout > 0) {
       for (const message of taken) this.unacked.set(this.#tracking(message.id), now + this.spec.ackTimeout, true)
     }
-    if (this.#queue.length > 0) this.#notify(events)
+    // Whoever left some knows of them: what is announced next is the first message after none.
+    if (this.#queue.length === 0) this.#notified = false
     this.replenish(push)
     return taken
-  }
-
-  #notify(events: Events): void {
-    if (this.#notified) return
-    this.#notified = true
-    events.push({ _tag: "MessagesReady", consumerId: this.id })
   }
 
   #members(
@@ -235,75 +233,43 @@ export class ConsumerSlot {
   ): void {
     const acks = this.acks.track(entry.id, size)
     while (taken.length < max) {
-      let member
+      let message: ReceivedMessage | undefined
       try {
-        member = cursor.next()
+        if (cursor.step()) {
+          message = ReceivedMessage.ofBatch(entry, cursor, acks)
+          // What can be malformed is read here, where it can be reported.
+          if (cursor.hasProperties) void message.single
+        }
       } catch (error) {
+        message = undefined
         this.#report(entry.id, error, events)
       }
-      if (member === undefined) {
+      if (message === undefined) {
         // Whole, or cut: what is missing was never there, its permits are repaid.
         this.#queue.shift()
         this.#leave(entry.permits - entry.repaid, entry.payload.length)
         return
       }
-      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, member.index)) {
-        acks.clear(member.index)
+      const { batchIndex } = message
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) {
+        acks.clear(batchIndex)
         continue
       }
       entry.repaid++
       this.#leave(1, 0)
-      if (member.single.compactedOut) {
-        acks.clear(member.index)
+      if (cursor.isCompactedOut) {
+        acks.clear(batchIndex)
         continue
       }
-      const payload = cursor.bytes.subarray(member.start, member.end)
-      taken.push(
-        new ReceivedMessage(
-          payload,
-          entry.metadata,
-          member.single,
-          entry.redeliveryCount,
-          entry.brokerEntry,
-          undefined,
-          acks,
-          entry.id,
-          member.index,
-          size
-        )
-      )
+      taken.push(message)
       this.totals.received++
-      this.totals.bytes += payload.length
+      this.totals.bytes += cursor.end - cursor.start
       if (cursor.index === size) {
         this.#queue.shift()
         this.#leave(0, entry.payload.length)
         return
       }
     }
-  }
-
-  #message(
-    entry: Delivered,
-    payload: Uint8Array,
-    single: undefined,
-    acks: undefined,
-    index: number,
-    size: number
-  ): ReceivedMessage {
-    this.totals.received++
-    this.totals.bytes += payload.length
-    return new ReceivedMessage(
-      payload,
-      entry.metadata,
-      single,
-      entry.redeliveryCount,
-      entry.brokerEntry,
-      entry.chunks,
-      acks,
-      entry.id,
-      index,
-      size
-    )
   }
 
   #leave(messages: number, bytes: number): void {

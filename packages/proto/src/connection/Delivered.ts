@@ -1,19 +1,13 @@
 /**
  * What a consumer was sent and nobody took yet: a message, or a batch that is taken apart message by message.
  */
+import type { ReceivedEntry } from "../ReceivedMessage.ts"
 import type { BatchCursor } from "../wire/Batch.ts"
 import * as Compression from "../wire/Compression.ts"
-import type * as MessageId from "../wire/MessageId.ts"
-import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
 
-export interface Delivered {
-  readonly id: MessageId.MessageId
-  readonly metadata: MessageMetadata
+export interface Delivered extends ReceivedEntry {
   readonly payload: Uint8Array
-  readonly redeliveryCount: number
-  readonly brokerEntry: BrokerEntryMetadata | undefined
   readonly ackSet: ReadonlyArray<bigint> | undefined
-  readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
   readonly arrivedAt: number
   /** Permits it cost: its messages, without those of a batch that are acknowledged already. */
   readonly permits: number

@@ -22,6 +22,11 @@ export interface ClosedBatch {
   readonly runs: ReadonlyArray<Run>
 }
 
+/** Whether a message has nothing but a payload. */
+const isPlain = (message: OutgoingMessage): boolean =>
+  message.key === undefined && (message.properties === undefined || message.properties.length === 0) &&
+  message.eventTime === undefined && message.orderingKey === undefined && message.isNull !== true
+
 /** One batch being filled. */
 class OpenBatch {
   readonly builder = new BatchBuilder()
@@ -48,7 +53,7 @@ class OpenBatch {
       this.#since = now
       this.#publishTime = wall
     }
-    const added = this.builder.add({
+    const added = isPlain(message) ? this.builder.addPlain(sequence, message.payload) : this.builder.add({
       properties: message.properties ?? [],
       partitionKey: message.key,
       payloadSize: message.payload.length,
@@ -63,7 +68,7 @@ class OpenBatch {
     this.#bytes += message.payload.length
     this.#highest = sequence
     this.#lastPayload = message.payload.length
-    const last = this.#runs.at(-1)
+    const last = this.#runs[this.#runs.length - 1]
     if (last !== undefined && last.completion === completion && last.first + last.count === index) last.count++
     else this.#runs.push({ completion, first: index, count: 1 })
     return added
