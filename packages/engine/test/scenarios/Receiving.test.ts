@@ -162,6 +162,31 @@ describe("topics of a pattern", () => {
     }).pipe(Effect.provide(layer())))
 })
 
+describe("the retry topic of a pattern", () => {
+  it.effect("stays, though it does not match, and messages come back over it", () =>
+    Effect.gen(function*() {
+      const consumer = yield* Consumer.make({
+        ...earliest,
+        topic: { namespace: "public/default", pattern: /many-/ },
+        type: "shared",
+        topicsRefresh: "1 second",
+        deadLetter: { maxRedeliveries: 1, retry: true, topic: "dead", retryTopic: "again" }
+      })
+      yield* sendAll(["x"], "many-1")
+      yield* TestClock.adjust("5 seconds")
+      const first = yield* consumer.receive
+      yield* consumer.reconsumeLater(first, "1 second")
+      yield* TestClock.adjust("1 second")
+      const second = yield* consumer.receive
+      assert.deepStrictEqual([text(second.value), second.topic.slice(-5)], ["x", "again"])
+      // Once more than there may be: it goes to the dead letters at once.
+      yield* consumer.reconsumeLater(second, "1 hour")
+      const dead = yield* Consumer.make({ ...earliest, topic: "dead" })
+      const letter = yield* dead.receive
+      assert.deepInclude(letter.properties, { RECONSUMETIMES: "2", REAL_TOPIC: "persistent://public/default/many-1" })
+    }).pipe(Effect.provide(layer())))
+})
+
 describe("statistics", () => {
   it.effect("are metrics of Effect too, with histograms of what took how long", () =>
     Effect.gen(function*() {
