@@ -308,6 +308,9 @@ export class ConsumerImpl<A> implements Consumer<A> {
   ackUpTo(message: Message<A>): Effect.Effect<void, PulsarError> {
     return Effect.suspend(() => {
       if (message.part.slot.isSharedType) return invalid("a shared subscription has no order to acknowledge up to")
+      if (message.part.slot.state === "closed") {
+        return message.part.failure ?? closed("the message's consumer is closed")
+      }
       message.part.slot.ackUpTo(message.part.now(), message.id)
       message.part.acked()
       return Effect.void

@@ -15,6 +15,9 @@ import type { PulsarError } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
 import { type Rate, RateMeter } from "./RateMeter.ts"
 
+/** Telling the metrics costs more than sending a message. */
+const TELL_EVERY = 256
+
 export class ProducerPart {
   readonly slot: ProducerSlot
   readonly attachment: Attachment
@@ -24,6 +27,9 @@ export class ProducerPart {
   readonly #settled = Latch.makeUnsafe(false)
   /** Why it ended, if not by a close. */
   failure: PulsarError | undefined = undefined
+
+  #untold = 0
+  #storedBytes = 0
 
   constructor(client: Internals, spec: ProducerSpec) {
     this.#client = client
@@ -37,7 +43,13 @@ export class ProducerPart {
     )
     this.slot.onSettled = (entry) => {
       // A send that was given up says nothing of how long a broker takes.
-      if (entry.outcome?._tag === "Stored") this.metrics.took(client.core.now() - entry.since)
+      if (entry.outcome?._tag === "Stored") {
+        this.#storedBytes += entry.bytes
+        this.metrics.took(client.core.now() - entry.since)
+      }
+      this.#untold += entry.count
+      if (this.#untold < TELL_EVERY && !this.slot.isIdle) return
+      this.#untold = 0
       this.metrics.tell(this.slot.totals)
       this.#sample()
     }
@@ -61,8 +73,7 @@ export class ProducerPart {
   }
 
   #sample(): Rate {
-    const { bytes, stored } = this.slot.totals
-    return this.metrics.rate.sample(this.#client.core.now(), stored, bytes)
+    return this.metrics.rate.sample(this.#client.core.now(), this.slot.totals.stored, this.#storedBytes)
   }
 
   #fail(error: PulsarError): void {

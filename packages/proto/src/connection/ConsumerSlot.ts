@@ -211,6 +211,7 @@ export class ConsumerSlot {
           continue
         }
         entry.cursor = new BatchCursor(payload, size)
+        this.#known(entry, size)
       }
       this.#members(entry, entry.cursor, size, max, taken, events)
     }
@@ -221,6 +222,13 @@ export class ConsumerSlot {
     if (this.#queue.length === 0) this.#notified = false
     this.replenish(push)
     return taken
+  }
+
+  /** What the broker knows to be acknowledged stays so: a set that says "up to here" is about the rest of its batch too. */
+  #known({ ackSet, id }: Delivered, size: number): void {
+    if (ackSet === undefined) return
+    const acks = this.acks.track(id, size)
+    for (let index = 0; index < size; index++) if (!isOpen(ackSet, index)) acks.clear(index)
   }
 
   #members(
@@ -251,10 +259,7 @@ export class ConsumerSlot {
         return
       }
       const { batchIndex } = message
-      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) {
-        acks.clear(batchIndex)
-        continue
-      }
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) continue
       entry.repaid++
       this.#leave(1, 0)
       if (cursor.isCompactedOut) {
