@@ -261,7 +261,7 @@ describe("acknowledgement", () => {
     harness.seen()
     slot.ackUpTo(0, second!.id)
     harness.tick(0)
-    const [ack] = harness.seen().filter(({ type }) => type === Type.ACK)
+    const ack = harness.seen().find(({ type }) => type === Type.ACK)
     assert.deepStrictEqual(ack!.command.ack!.messageId[0]!.ackSet, [0b0100n])
   })
 
