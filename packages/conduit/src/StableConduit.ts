@@ -266,7 +266,7 @@ export const fromEngine = (
     close: (options) =>
       Effect.gen(function*() {
         if (engine.terminal !== undefined) return
-        engine.stopSending()
+        engine.sends.close()
         const late = options?.drain === undefined
           ? false
           : yield* Effect.timeoutOrElse(Effect.as(drained, false), {
