@@ -291,6 +291,50 @@ describe("durable conduits", () => {
       assert.strictEqual((yield* Effect.flip(client.take)).reason._tag, "StoreFailed")
     }))
 
+  it.effect("a hub whose store fails does not refuse the peer: the next hub on that store resumes", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const inner = ConduitStore.memory()
+      let broken = false
+      const store: ConduitStore.ConduitStore = {
+        ...inner,
+        write: (id, changes) =>
+          broken
+            ? Effect.fail(new ConduitStore.StoreError({ operation: "write", cause: "disk full" }))
+            : inner.write(id, changes)
+      }
+      const accepted = yield* Queue.unbounded<StableConduit.StableConduit>()
+      const start = Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const hub = yield* DurableConduit.hub({
+          store,
+          onConduit: (conduit) => Effect.andThen(Queue.offer(accepted, conduit), conduit.ended)
+        }).pipe(Scope.provide(scope))
+        yield* hub.serve(listener)
+        return { hub, stop: Scope.close(scope, Exit.void) }
+      })
+      const first = yield* start
+      const client = yield* DurableConduit.dial(source, { store: ConduitStore.memory(), id: "c" })
+      const before = yield* Queue.take(accepted)
+      yield* client.sendAll(["a", "b"].map(utf8))
+      assert.strictEqual(text(yield* before.take), "a")
+      yield* TestClock.adjust("1 second")
+      broken = true
+      assert.strictEqual((yield* Effect.flip(before.send(utf8("x")))).reason._tag, "StoreFailed")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* client.currentStatus)._tag, "Reconnecting")
+      assert.strictEqual((yield* first.hub.metrics).rejected, 0)
+      yield* first.stop
+      broken = false
+      yield* start
+      const after = yield* Queue.take(accepted)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(text(yield* after.take), "b")
+      yield* after.send(utf8("y"))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(text(yield* client.take), "y")
+    }))
+
   it.effect.each(Array.from({ length: 40 }, (_, seed) => seed))(
     "both ends crash and cut at random: every item handled once, in order (seed %i)",
     (seed) =>
