@@ -124,9 +124,9 @@ export class ConduitState {
     return this.durable ? this.delivered : this.received
   }
 
-  /** Numbers assigned and not acknowledged. */
+  /** How many items the peer's consumer is not known to have. */
   get unconfirmed(): number {
-    return this.buffer.frames
+    return Serial.distance(this.confirmedTo, this.buffer.nextSeq)
   }
 
   /** Numbers and stores an item; the caller has asked `buffer.fits`. */
