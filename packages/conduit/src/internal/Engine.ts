@@ -247,6 +247,14 @@ export class Engine {
     this.handler = handler
   }
 
+  /** Holds back what arrives, until the state it depends on is durable. */
+  holdDelivery(hold: boolean): void {
+    this.inbox.held = hold
+    if (hold) return
+    if (this.handler !== undefined) this.subscribe(this.handler)
+    this.inbox.wake()
+  }
+
   /** The next batch, if any, which the consumer thereby has. */
   takeBatch(acknowledge = true): ItemBatch | undefined {
     const batch = this.inbox.shiftBatch()
@@ -281,7 +289,7 @@ export class Engine {
   private deliver(): void {
     const { collector } = this.state
     if (collector.isEmpty) return
-    const { handler } = this
+    const handler = this.inbox.held ? undefined : this.handler
     for (const batch of collector.cut(handler !== undefined)) {
       if (handler === undefined) {
         this.inbox.push(batch)

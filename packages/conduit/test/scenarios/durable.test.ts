@@ -291,6 +291,30 @@ describe("durable conduits", () => {
       assert.strictEqual((yield* Effect.flip(client.take)).reason._tag, "StoreFailed")
     }))
 
+  it.effect("nothing is taken over the first link before its key is durable, and numbers of a forgotten conduit are ignored", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const inner = ConduitStore.memory()
+      const gate = yield* Queue.unbounded<void>()
+      const store: ConduitStore.ConduitStore = {
+        ...inner,
+        write: (id, changes) => Effect.andThen(Queue.take(gate), inner.write(id, changes))
+      }
+      const hub = yield* DurableConduit.hub({
+        store: ConduitStore.memory(),
+        onConduit: (conduit) => Effect.andThen(conduit.send(utf8("hello")), conduit.ended)
+      })
+      yield* hub.serve(listener)
+      const client = yield* DurableConduit.dial(source, { store, id: "c", background: true, resumeAfter: 40 })
+      const taking = yield* Effect.forkChild(client.take, { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* client.metrics).framesReceived, 1)
+      assert.isUndefined(taking.pollUnsafe())
+      yield* Queue.offer(gate, undefined)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(text(yield* Fiber.join(taking)), "hello")
+    }))
+
   it.effect("a hub whose store fails does not refuse the peer: the next hub on that store resumes", () =>
     Effect.gen(function*() {
       const { listener, source } = yield* MemoryLink.make()
