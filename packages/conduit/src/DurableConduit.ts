@@ -38,7 +38,10 @@ export interface DurableDialOptions extends DialOptions {
   readonly store: ConduitStore
   /** Names the conduit in the store; one process at a time may have it. */
   readonly id: string
-  /** The number of the last item that the application itself knows to have handled; it is not given again. */
+  /**
+   * The number of the last item of this conduit that the application itself knows to have handled; it is not given again.
+   * Ignored when the store has no such conduit: the numbers of a new one begin anew.
+   */
   readonly resumeAfter?: number | undefined
 }
 
@@ -67,9 +70,7 @@ export const dial: (
     const journal: Journal.Journal = new Journal.Journal(options.store, options.id, () => engine, fork)
     const engine: Engine = new Engine(host, {
       ...Options.resolve(options),
-      ...remembered === undefined
-        ? { received: options.resumeAfter }
-        : Journal.numbers(remembered, options.resumeAfter),
+      ...remembered === undefined ? {} : Journal.numbers(remembered, options.resumeAfter),
       journal
     })
     if (remembered !== undefined) Journal.restore(engine, remembered)

@@ -81,4 +81,4 @@ export const single = (link: Link): LinkSource => fromAttachments([{ link }])
  * @category constructors
  * @since 0.1.0
  */
-export const exhausted: LinkSource = fromAttachments([])
+export const exhausted: LinkSource = /* @__PURE__ */ fromAttachments([])

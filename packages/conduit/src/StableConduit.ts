@@ -85,7 +85,10 @@ export interface StableConduit {
   readonly metrics: Effect.Effect<Metrics>
   /** Waits until everything accepted so far is confirmed. */
   readonly drained: Effect.Effect<void, ConduitError>
-  /** Items that the peer is not known to have received, oldest first: after a loss, those of unknown fate. */
+  /**
+   * Items that the peer is not known to have received, oldest first. After a loss there may be more of unknown fate: those
+   * that its consumer had not taken. The error counts them all.
+   */
   readonly unconfirmed: Effect.Effect<ReadonlyArray<Uint8Array>>
   /** Declares the current link dead; the next one resumes. */
   readonly kick: Effect.Effect<void>
@@ -266,7 +269,7 @@ export const fromEngine = (
     close: (options) =>
       Effect.gen(function*() {
         if (engine.terminal !== undefined) return
-        engine.stopSending()
+        engine.sends.close()
         const late = options?.drain === undefined
           ? false
           : yield* Effect.timeoutOrElse(Effect.as(drained, false), {

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -61,6 +61,11 @@ describe("examples", () => {
     Effect.gen(function*() {
       const hello = yield* start("hello.ts")
       assert.strictEqual(yield* Effect.promise(() => hello.exit), 0)
+      // The front page shows this program and this output.
+      const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
+      assert.include(readme, `$ node hello.ts\n${hello.output()}\`\`\``)
+      const [, code] = readFileSync(join(folder, "hello.ts"), "utf8").split(" */\n")
+      assert.include(readme, code!)
       assert.strictEqual(hello.output(), "a\nlink\nmay\ndie\n{ links: 5, duplicates: 0 }\n")
     }))
 

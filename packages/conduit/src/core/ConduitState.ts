@@ -124,9 +124,9 @@ export class ConduitState {
     return this.durable ? this.delivered : this.received
   }
 
-  /** Numbers assigned and not acknowledged. */
+  /** How many items the peer's consumer is not known to have. */
   get unconfirmed(): number {
-    return this.buffer.frames
+    return Serial.distance(this.confirmedTo, this.buffer.nextSeq)
   }
 
   /** Numbers and stores an item; the caller has asked `buffer.fits`. */
@@ -248,9 +248,10 @@ export class ConduitState {
 
   private acknowledge(ack: number): boolean {
     const next = Serial.next(ack)
+    // Most frames say again what the last one said.
+    if (next === this.confirmedTo) return true
     // Numbers between these two are trimmed already, by a hello.
     if (Serial.after(next, this.confirmedTo) && Serial.atOrBefore(next, this.buffer.firstSeq)) this.confirmedTo = next
-    if (this.acknowledged === ack) return true
     const beyond = Serial.distance(this.buffer.firstSeq, next)
     if (beyond === 0 || beyond >= Serial.halfSpace) return true
     if (beyond > this.buffer.frames || !this.everSent(ack)) {

@@ -42,8 +42,6 @@ export class Engine {
   private readonly listeners = new Set<(status: Status) => void>()
   private events: EngineEvents | undefined
   private link: Link | undefined
-  /** Set when this end is closing: nothing more may be sent. */
-  private closing = false
   /** Whether the link wants no more for now. */
   private blocked = false
   private held = false
@@ -72,7 +70,7 @@ export class Engine {
     this.sends = new SendQueue({
       buffer,
       append: (item) => this.append(item),
-      refusal: () => this.refusal
+      refusal: () => this.terminal ?? ConduitErrors.make({ _tag: "Closed" })
     }, Math.min(options.maxItemBytes, buffer.maxItemBytes))
     this.acks = new AckDuty(options.ack, host, this.state, () => this.scheduleFlush())
     this.liveness = new Liveness(options, host.now())
@@ -180,23 +178,12 @@ export class Engine {
 
   // --- sending ---------------------------------------------------------------------------------------------------
 
-  /** Why nothing more is taken for sending, if so. */
-  private get refusal(): ConduitError | undefined {
-    return this.terminal ?? (this.closing ? ConduitErrors.make({ _tag: "Closed" }) : undefined)
-  }
-
   private append(item: Uint8Array): number {
     const seq = this.state.append(item)
     this.acks.carried()
     this.options.journal?.appended(seq, item)
     if (!this.flushScheduled) this.scheduleFlush()
     return seq
-  }
-
-  /** Refuses further sends; what was accepted goes on. */
-  stopSending(): void {
-    this.closing = true
-    this.sends.admit()
   }
 
   /** Holds back everything that would be written, until the state it depends on is durable. */
@@ -260,6 +247,14 @@ export class Engine {
     this.handler = handler
   }
 
+  /** Holds back what arrives, until the state it depends on is durable. */
+  holdDelivery(hold: boolean): void {
+    this.inbox.held = hold
+    if (hold) return
+    if (this.handler !== undefined) this.subscribe(this.handler)
+    this.inbox.wake()
+  }
+
   /** The next batch, if any, which the consumer thereby has. */
   takeBatch(acknowledge = true): ItemBatch | undefined {
     const batch = this.inbox.shiftBatch()
@@ -294,7 +289,7 @@ export class Engine {
   private deliver(): void {
     const { collector } = this.state
     if (collector.isEmpty) return
-    const { handler } = this
+    const handler = this.inbox.held ? undefined : this.handler
     for (const batch of collector.cut(handler !== undefined)) {
       if (handler === undefined) {
         this.inbox.push(batch)
@@ -448,14 +443,13 @@ export class Engine {
   end(error: ConduitError): void {
     if (this.terminal !== undefined) return
     this.terminal = error
-    this.closing = true
     const link = this.link
     this.link = undefined
     if (link !== undefined && !this.byeSent) link.destroy()
     this.acks.rest()
     const { _tag } = error.reason
     this.setStatus(_tag === "Closed" || _tag === "PeerClosed" ? { _tag: "Closed" } : { _tag: "Lost", error })
-    this.sends.admit()
+    this.sends.close()
     this.confirmations.fail(error)
     this.inbox.wake()
     this.pressure.tellRoom()

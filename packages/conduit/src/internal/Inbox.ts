@@ -6,6 +6,8 @@ export class Inbox {
   items = 0
   /** Bytes of the items that wait. */
   bytes = 0
+  /** Whether nothing may be taken for now. */
+  held = false
   private batches: Array<ItemBatch | undefined> = []
   private head = 0
   /** Items of the front batch that were taken one by one. */
@@ -13,7 +15,7 @@ export class Inbox {
   private readonly readers: Array<() => void> = []
 
   get isEmpty(): boolean {
-    return this.batches.length === this.head
+    return this.held || this.batches.length === this.head
   }
 
   push(batch: ItemBatch): void {
@@ -25,7 +27,7 @@ export class Inbox {
   /** Everything of the front batch that is left. */
   shiftBatch(): ItemBatch | undefined {
     const front = this.batches[this.head]
-    if (front === undefined) return undefined
+    if (this.held || front === undefined) return undefined
     const batch = this.frontTaken === 0 ? front : front.from(front.seq(this.frontTaken))!
     this.drop()
     this.items -= batch.count
@@ -36,7 +38,7 @@ export class Inbox {
   /** The front item and its number. */
   shiftItem(): { readonly seq: number; readonly item: Uint8Array } | undefined {
     const front = this.batches[this.head]
-    if (front === undefined) return undefined
+    if (this.held || front === undefined) return undefined
     const index = this.frontTaken
     const item = front.at(index)
     if (index + 1 === front.count) this.drop()

@@ -97,6 +97,7 @@ export const run = Effect.fnUntraced(function*(
           const replayed = engine.peerHello(hello, fresh)
           if (typeof replayed === "string") return false
           peerSession = opening.peer ?? peerSession
+          const firstKey = fresh
           fresh = false
           key = hello.key
           const agreed = hello.extensions && (options.extensions ?? true)
@@ -104,11 +105,17 @@ export const run = Effect.fnUntraced(function*(
             relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.void)
           } else {
-            // What arrives may be taken at once, but nothing may be sent under a key that a crash would forget.
+            // Nothing may be sent under a key that a crash would forget. What arrives may be taken at once, unless it is the
+            // first key: without it, a crash would forget that these items ever belonged to a conduit.
             engine.holdWrites(true)
+            if (firstKey) engine.holdDelivery(true)
             relay.become(engine.attach(link, agreed, replayed), link)
             resume(Effect.matchEffect(keys.save(key), {
-              onSuccess: () => Effect.sync(() => engine.holdWrites(false)),
+              onSuccess: () =>
+                Effect.sync(() => {
+                  engine.holdDelivery(false)
+                  engine.holdWrites(false)
+                }),
               onFailure: (error) => Effect.sync(() => engine.end(error))
             }))
           }

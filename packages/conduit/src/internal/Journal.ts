@@ -139,10 +139,10 @@ export const restore = (engine: Engine, remembered: Remembered): void => {
 }
 
 /** The numbers to make that engine with. */
-export const numbers = (remembered: Remembered, resumeAfter?: number) => ({
-  nextSeq: remembered.items[0]?.seq ?? remembered.nextSeq,
-  received: resumeAfter !== undefined &&
-      (remembered.delivered === undefined || Serial.after(resumeAfter, remembered.delivered))
-    ? resumeAfter
-    : remembered.delivered
-})
+export const numbers = ({ delivered, items, keys, nextSeq }: Remembered, resumeAfter?: number) => {
+  const first = items[0]?.seq ?? nextSeq
+  // Whoever has no key begins a new conversation: what was handled in another has no number in it.
+  if (keys.length === 0) return { nextSeq: first, received: undefined }
+  const ahead = resumeAfter !== undefined && (delivered === undefined || Serial.after(resumeAfter, delivered))
+  return { nextSeq: first, received: ahead ? resumeAfter : delivered }
+}

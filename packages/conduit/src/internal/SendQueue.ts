@@ -13,14 +13,16 @@ export interface SendTarget {
   readonly buffer: ReplayBuffer
   /** Numbers and stores an item that fits. */
   readonly append: (item: Uint8Array) => number
-  /** Why the conduit takes no items any more, if so. */
-  readonly refusal: () => ConduitError | undefined
+  /** Why the conduit takes no items any more. */
+  readonly refusal: () => ConduitError
 }
 
 /** The way into the replay buffer: senders that find no room wait here, first come, first served. */
 export class SendQueue {
   /** Longest item that the options, the window and the current link allow. */
   itemLimit: number
+  /** Whether items are taken at all; what `refusal` says is then why not. */
+  open = true
   private readonly target: SendTarget
   private readonly senders: Array<Waiting> = []
 
@@ -36,9 +38,9 @@ export class SendQueue {
 
   /** Why an item of this size cannot be sent at all, if so. */
   refuse(bytes: number): ConduitError | undefined {
+    if (!this.open) return this.target.refusal()
     const limit = this.itemLimit
-    return this.target.refusal() ??
-      (bytes > limit ? ConduitErrors.make({ _tag: "ItemTooLarge", bytes, limit }) : undefined)
+    return bytes > limit ? ConduitErrors.make({ _tag: "ItemTooLarge", bytes, limit }) : undefined
   }
 
   /** Numbers and stores an item that was not refused, if it fits and nobody waits before it; its number, or -1. */
@@ -48,7 +50,7 @@ export class SendQueue {
 
   /** Numbers and stores an item now, or not at all; returns whether it did. */
   offer(item: Uint8Array): boolean {
-    return item.length <= this.itemLimit && this.target.refusal() === undefined && this.trySend(item) >= 0
+    return this.open && item.length <= this.itemLimit && this.trySend(item) >= 0
   }
 
   /** Queues items behind every earlier sender; `done` gets the last number, or why it failed. Returns how to cancel. */
@@ -63,17 +65,17 @@ export class SendQueue {
     }
   }
 
-  /** Lets in whom there is room for, or turns everyone away: after a trim, and when the conduit ends. */
+  /** Takes nothing more, and turns away who waits. */
+  close(): void {
+    this.open = false
+    for (const { done } of this.senders.splice(0)) done(this.target.refusal())
+  }
+
+  /** Lets in whom there is room for. */
   admit(): void {
-    const { append, buffer, refusal } = this.target
-    while (this.senders.length > 0) {
+    const { append, buffer } = this.target
+    while (this.open && this.senders.length > 0) {
       const first = this.senders[0]!
-      const refused = refusal()
-      if (refused !== undefined) {
-        this.senders.shift()
-        first.done(refused)
-        continue
-      }
       let seq = -1
       while (first.next < first.items.length && buffer.fits(first.items[first.next]!.length)) {
         seq = append(first.items[first.next++]!)

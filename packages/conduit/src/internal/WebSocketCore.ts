@@ -18,6 +18,8 @@ export interface WebSocketLike {
   pause?(): void
   resume?(): void
   terminate?(): void
+  /** Where there is a way around events: tells each binary message, whose bytes are part of a larger read, or undefined for a text. */
+  receive?(listener: (payload: Uint8Array | undefined) => void): void
   /** Where there is a way to it: sends between the two go out as one write. */
   cork?(): void
   uncork?(): void
@@ -66,12 +68,18 @@ export class WebSocketCore implements Link {
     this.maxPayload = maxPayload
     this.services = services
     this.canPause = socket.pause !== undefined
-    socket.binaryType = "arraybuffer"
-    socket.addEventListener("message", ({ data }) => {
-      if (data instanceof ArrayBuffer) this.message(new Uint8Array(data))
-      else if (data instanceof Uint8Array) this.message(data)
-      else this.fail({ _tag: "TextMessage" })
-    })
+    if (socket.receive === undefined) {
+      socket.binaryType = "arraybuffer"
+      socket.addEventListener("message", ({ data }) => {
+        if (data instanceof ArrayBuffer) this.message(new Uint8Array(data), true)
+        else this.fail({ _tag: "TextMessage" })
+      })
+    } else {
+      socket.receive((payload) => {
+        if (payload === undefined) this.fail({ _tag: "TextMessage" })
+        else this.message(payload, false)
+      })
+    }
     socket.addEventListener("close", () => {
       this.gone = true
       this.fail({ _tag: "Ended" })
@@ -86,7 +94,7 @@ export class WebSocketCore implements Link {
     this.sink = sink
     if (!first || this.early.length === 0) return
     this.services.schedule(() => {
-      for (const payload of this.early.splice(0)) this.message(payload)
+      for (const payload of this.early.splice(0)) this.message(payload, false)
     })
   }
 
@@ -139,14 +147,14 @@ export class WebSocketCore implements Link {
     })
   }
 
-  private message(payload: Uint8Array): void {
+  private message(payload: Uint8Array, owned: boolean): void {
     if (this.dead || this.ending) return
     if (this.sink === undefined) {
       this.early.push(payload)
       return
     }
     if (payload.length > this.maxPayload) return this.fail({ _tag: "PayloadTooLarge", limit: this.maxPayload })
-    this.sink.payload(payload, 0, payload.length, true)
+    this.sink.payload(payload, 0, payload.length, owned)
     if (this.flushing) return
     this.flushing = true
     // Messages that came in one read are told in one turn: right after it, all of them have been.

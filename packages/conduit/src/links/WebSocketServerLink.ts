@@ -56,11 +56,18 @@ export const construct = (options: ClientOptions = {}) => (url: string): WebSock
   websocket.on("upgrade", (response) => {
     socket = response.socket
   })
-  return Object.assign(websocket as unknown as WebSocketLike, {
-    cork: () => socket?.cork(),
-    uncork: () => socket?.uncork()
-  })
+  return like(websocket, () => socket)
 }
+
+/** Adds what only `ws` can do. */
+const like = (websocket: WebSocket, socket: () => Duplex | undefined): WebSocketLike =>
+  Object.assign(websocket as unknown as WebSocketLike, {
+    receive: (listener: (payload: Uint8Array | undefined) => void) => {
+      websocket.on("message", (data, isBinary) => listener(isBinary ? data as Buffer : undefined))
+    },
+    cork: () => socket()?.cork(),
+    uncork: () => socket()?.uncork()
+  })
 
 /** Links that arrive before anyone takes them; further ones are closed. */
 const backlog = 128
@@ -81,7 +88,7 @@ export const listen = (options: ListenOptions = {}): Effect.Effect<WebSocketList
     const upgrades = new WebSocketServer({ noServer: true, maxPayload, perMessageDeflate: false })
     const server = options.server ?? Http.createServer((_, response) => response.writeHead(426).end())
     const waiting: Array<WebSocketCore> = []
-    const all = new Set<WebSocketLike>()
+    const all = new Set<WebSocket>()
     let take: Parameters<Listener["onLink"]>[0] | undefined
     const onUpgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => {
       socket.on("error", () => socket.destroy())
@@ -93,14 +100,10 @@ export const listen = (options: ListenOptions = {}): Effect.Effect<WebSocketList
       }
       if (options.admit?.(request) === false) return refuse(socket, "403 Forbidden")
       upgrades.handleUpgrade(request, socket, head, (websocket) => {
-        const like = Object.assign(websocket as unknown as WebSocketLike, {
-          cork: () => socket.cork(),
-          uncork: () => socket.uncork()
-        })
-        all.add(like)
-        websocket.on("close", () => all.delete(like))
+        all.add(websocket)
+        websocket.on("close", () => all.delete(websocket))
         const peer = `${request.socket.remoteAddress}:${request.socket.remotePort}`
-        const link = new WebSocketCore(like, `websocket ${peer}`, maxPayload, services)
+        const link = new WebSocketCore(like(websocket, () => socket), `websocket ${peer}`, maxPayload, services)
         if (take !== undefined) take(link)
         else if (waiting.length < backlog) waiting.push(link)
         else link.destroy()
@@ -135,7 +138,7 @@ export const listen = (options: ListenOptions = {}): Effect.Effect<WebSocketList
           // Graceful ends are under way on the links that a hub had; only the stubborn are cut, when the server is.
           server.close()
           services.after(2000, () => {
-            for (const websocket of all) websocket.terminate?.()
+            for (const websocket of all) websocket.terminate()
           })
         })
     )

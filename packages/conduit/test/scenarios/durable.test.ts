@@ -140,8 +140,9 @@ describe("file store", () => {
       const store = yield* FileStore.make({ folder: path })
       assert.deepStrictEqual((yield* store.load("x"))?.items.map(({ item }) => text(item)), ["kept"])
       writeFileSync(file, "something else")
-      assert.strictEqual((yield* Effect.flip(store.load("x"))).operation, "load")
-      assert.strictEqual((yield* Effect.flip(store.write("x", [{ _tag: "Delivered", seq: 1 }]))).operation, "write")
+      const other = yield* FileStore.make({ folder: path })
+      assert.strictEqual((yield* Effect.flip(other.load("x"))).operation, "load")
+      assert.strictEqual((yield* Effect.flip(other.write("x", [{ _tag: "Delivered", seq: 1 }]))).operation, "write")
       assert.strictEqual(readFileSync(file, "utf8"), "something else")
     }))
 })
@@ -288,6 +289,74 @@ describe("durable conduits", () => {
       broken = true
       assert.strictEqual((yield* Effect.flip(client.send(utf8("x")))).reason._tag, "StoreFailed")
       assert.strictEqual((yield* Effect.flip(client.take)).reason._tag, "StoreFailed")
+    }))
+
+  it.effect("nothing is taken over the first link before its key is durable, and numbers of a forgotten conduit are ignored", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const inner = ConduitStore.memory()
+      const gate = yield* Queue.unbounded<void>()
+      const store: ConduitStore.ConduitStore = {
+        ...inner,
+        write: (id, changes) => Effect.andThen(Queue.take(gate), inner.write(id, changes))
+      }
+      const hub = yield* DurableConduit.hub({
+        store: ConduitStore.memory(),
+        onConduit: (conduit) => Effect.andThen(conduit.send(utf8("hello")), conduit.ended)
+      })
+      yield* hub.serve(listener)
+      const client = yield* DurableConduit.dial(source, { store, id: "c", background: true, resumeAfter: 40 })
+      const taking = yield* Effect.forkChild(client.take, { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* client.metrics).framesReceived, 1)
+      assert.isUndefined(taking.pollUnsafe())
+      yield* Queue.offer(gate, undefined)
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(text(yield* Fiber.join(taking)), "hello")
+    }))
+
+  it.effect("a hub whose store fails does not refuse the peer: the next hub on that store resumes", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const inner = ConduitStore.memory()
+      let broken = false
+      const store: ConduitStore.ConduitStore = {
+        ...inner,
+        write: (id, changes) =>
+          broken
+            ? Effect.fail(new ConduitStore.StoreError({ operation: "write", cause: "disk full" }))
+            : inner.write(id, changes)
+      }
+      const accepted = yield* Queue.unbounded<StableConduit.StableConduit>()
+      const start = Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const hub = yield* DurableConduit.hub({
+          store,
+          onConduit: (conduit) => Effect.andThen(Queue.offer(accepted, conduit), conduit.ended)
+        }).pipe(Scope.provide(scope))
+        yield* hub.serve(listener)
+        return { hub, stop: Scope.close(scope, Exit.void) }
+      })
+      const first = yield* start
+      const client = yield* DurableConduit.dial(source, { store: ConduitStore.memory(), id: "c" })
+      const before = yield* Queue.take(accepted)
+      yield* client.sendAll(["a", "b"].map(utf8))
+      assert.strictEqual(text(yield* before.take), "a")
+      yield* TestClock.adjust("1 second")
+      broken = true
+      assert.strictEqual((yield* Effect.flip(before.send(utf8("x")))).reason._tag, "StoreFailed")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* client.currentStatus)._tag, "Reconnecting")
+      assert.strictEqual((yield* first.hub.metrics).rejected, 0)
+      yield* first.stop
+      broken = false
+      yield* start
+      const after = yield* Queue.take(accepted)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(text(yield* after.take), "b")
+      yield* after.send(utf8("y"))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(text(yield* client.take), "y")
     }))
 
   it.effect.each(Array.from({ length: 40 }, (_, seed) => seed))(
