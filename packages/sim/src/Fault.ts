@@ -10,9 +10,9 @@ import type { World } from "./world/World.ts"
 export interface Fault {
   /** The family that carries it out. */
   readonly kind: string
-  /** Virtual milliseconds after the start of the run. Ignored when `on` is given. */
+  /** Virtual milliseconds after the start of the run, or after its setup when it has one. Ignored when `on` is given. */
   readonly at: number
-  /** Fires at the nth event with this name (of this host) instead of at a time. */
+  /** Fires at the nth event with this name (of this host) from then on instead of at a time. */
   readonly on?: { readonly event: string; readonly host?: string | undefined; readonly nth: number } | undefined
   /** Virtual milliseconds until it ends; zero for an instant. */
   readonly for: number
