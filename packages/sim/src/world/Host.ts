@@ -33,7 +33,7 @@ import type { Programs } from "./Process.ts"
 import { makeRandom, makeSecureRandom } from "./Random.ts"
 import { SimScheduler } from "./Scheduler.ts"
 import * as SimSocket from "./Socket.ts"
-import type { World } from "./World.ts"
+import type { Owner, World } from "./World.ts"
 
 /** The process that was to answer has been killed. */
 export class HostDown extends Data.TaggedError("HostDown")<{ readonly host: string }> {
@@ -192,6 +192,7 @@ export class Host<R = never> {
 
   #context(scheduler: SimScheduler): Context.Context<HostServices> {
     const { buggify, ledger, lateness, network, programs, world } = this.#around
+    const clock = (owner: Owner) => SimClock.make(world, owner, this.clock, lateness)
     const host = CurrentHost.of({
       name: this.name,
       socket: (address, options) => SimSocket.makeClient(network, scheduler, this.name, address, options),
@@ -199,11 +200,11 @@ export class Host<R = never> {
     })
     return Context.make(CurrentHost, host).pipe(
       Context.add(Scheduler.Scheduler, scheduler),
-      Context.add(Clock.Clock, SimClock.make(world, scheduler, this.clock, lateness)),
+      Context.add(Clock.Clock, clock(scheduler)),
       Context.add(Random.Random, makeRandom(world, this.name)),
       Context.add(SecureRandom.SecureRandom, makeSecureRandom(world, this.name)),
       Context.add(FileSystem.FileSystem, this.disk.fileSystem(scheduler)),
-      Context.add(ChildProcessSpawner.ChildProcessSpawner, programs.spawner(this.name)),
+      Context.add(ChildProcessSpawner.ChildProcessSpawner, programs.spawner({ name: this.name, clock })),
       Context.add(Logger.CurrentLoggers, new Set([makeLogger(world, this.name)])),
       Context.add(Tracer.Tracer, makeTracer(this.name)),
       Context.add(Console.Console, makeConsole(world, this.name)),
