@@ -243,7 +243,7 @@ describe("every kind of fault can be seen by the program that it hits", () => {
     const result = run((sim) =>
       Effect.gen(function*() {
         sim.host("srv", echo)
-        const box = sim.host("box")
+        const box = sim.host("box", Layer.empty, { zone: "rack" })
         const loop = (work: Effect.Effect<unknown, unknown, CurrentHost>) =>
           Effect.gen(function*() {
             while (sim.now < 2000) {
@@ -270,7 +270,8 @@ describe("every kind of fault can be seen by the program that it hits", () => {
     drift: { level: 500 },
     lateTimers: { level: 150 },
     stop: { level: 1000 },
-    crashStorm: { level: 3 }
+    crashStorm: { level: 3 },
+    zone: { target: "rack" }
   }
   const usual = observe([]).seen
 

@@ -113,15 +113,18 @@ export class Host<R = never> {
   #boots = 0
   /** Processes that were killed here. */
   deaths = 0
+  /** What it fails together with: a rack, a building. */
+  readonly zone: string | undefined
   /** The process was stopped in order and is not expected back. */
   stopped = false
   /** The process is shutting down in order. */
   stopping = false
   readonly #old: Array<SimScheduler> = []
 
-  constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>) {
+  constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>, zone?: string) {
     this.#around = around
     this.name = name
+    this.zone = zone
     this.#layer = layer
     this.disk = new SimDisk(around.world, name)
     around.network.setName(name, name)
