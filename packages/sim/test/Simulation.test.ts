@@ -348,6 +348,27 @@ describe("the beginning of a run", () => {
   })
 })
 
+it("who gives up on a process that is frozen or dies waits for neither", () => {
+  const result = run((sim) =>
+    Effect.gen(function*() {
+      const host = sim.host("slow", Layer.empty, { stable: true })
+      yield* host.ready
+      const released = Effect.fn("Slow.release")(function*() {
+        yield* Effect.sleep("1 hour")
+      })
+      const call = host.run(Effect.ensuring(Effect.never, released()))
+      yield* Effect.forkChild(Effect.andThen(Effect.sleep(50), Effect.sync(() => host.pause())))
+      yield* Effect.timeoutOption(call, 100)
+      sim.always(Math.round(sim.now) === 100, "frozen: given up in time", { now: sim.now })
+      host.resume()
+      yield* Effect.forkChild(Effect.andThen(Effect.sleep(200), Effect.sync(() => host.kill())))
+      yield* Effect.timeoutOption(call, 100)
+      sim.always(Math.round(sim.now) === 300, "killed while it cleaned up: given up with it", { now: sim.now })
+    })
+  )
+  assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
+})
+
 describe("a process that is asked to stop", () => {
   const stopping = (release: Effect.Effect<void>, level: number) => {
     const seen: Array<string> = []

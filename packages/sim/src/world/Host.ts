@@ -246,8 +246,28 @@ export class Host<R = never> {
       return Effect.suspend(() => {
         settled = true
         incarnation.waiting.delete(wake)
-        return fiber === undefined || !incarnation.scheduler.alive ? Effect.void : Fiber.interrupt(fiber)
+        if (fiber === undefined || !incarnation.scheduler.alive) return Effect.void
+        fiber.interruptUnsafe()
+        // A process that is frozen hears of it later, and keeps nobody waiting.
+        return incarnation.scheduler.paused ? Effect.void : this.#ended(incarnation, fiber)
       })
+    })
+  }
+
+  /** Completes when a fiber of a process has ended, or the process before it. */
+  #ended(incarnation: Incarnation<R>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      const finish = () => {
+        incarnation.waiting.delete(look)
+        resume(Effect.void)
+      }
+      const look = () => {
+        if (this.#current === incarnation) incarnation.waiting.add(look)
+        else finish()
+      }
+      incarnation.waiting.add(look)
+      fiber.addObserver(finish)
+      return Effect.sync(() => void incarnation.waiting.delete(look))
     })
   }
 
@@ -340,13 +360,7 @@ export class Host<R = never> {
       Scope.close(incarnation.scope, Exit.void)
     )
     return Effect.andThen(
-      Effect.callback<void>((resume) => {
-        const fiber = Effect.runForkWith(incarnation.base)(closing)
-        const done = () => resume(Effect.void)
-        incarnation.waiting.add(done)
-        fiber.addObserver(done)
-        return Effect.sync(() => void incarnation.waiting.delete(done))
-      }),
+      Effect.suspend(() => this.#ended(incarnation, Effect.runForkWith(incarnation.base)(closing))),
       Effect.sync(() => {
         if (this.#current !== incarnation) return
         this.#current = undefined
