@@ -5,6 +5,8 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
+import type { BridgeSpec } from "./bridge/BridgeSpec.ts"
+import type { PulsarConnection } from "./pulsar/Connection.ts"
 
 export interface NodeOptions {
   /** Address to listen on. Default `127.0.0.1`. */
@@ -21,6 +23,10 @@ export interface NodeOptions {
   readonly tls: { readonly cert: string; readonly key: string } | undefined
   /** Names, beside addresses and `localhost`, under which clients may speak to this node. */
   readonly allowedHosts: ReadonlyArray<string>
+  /** Channels that are forwarded to topics of the broker, and topics that are forwarded to channels. */
+  readonly bridges: ReadonlyArray<BridgeSpec>
+  /** The broker of the bridges. */
+  readonly pulsar: PulsarConnection | undefined
 }
 
 /** Options of this node. */

@@ -19,8 +19,10 @@ export const exitCodes = {
   input: 5,
   /** The node cannot start. */
   start: 6,
-  /** Not everything is stored: the store is full or failing, or the node was stopping. */
+  /** Not everything is stored: the store is full or failing, or the node was stopping; or sends to a broker did not end well. */
   store: 7,
+  /** A Pulsar broker refused: no such topic, subscription taken, schema. */
+  refused: 8,
   /** Interrupted by SIGINT. */
   interrupted: 130,
   /** Ended by SIGTERM. */

@@ -1,8 +1,8 @@
 /**
  * A node: the packages composed into one Layer.
  *
- * Built from the bottom up, released from the top down: requests are told to end, the listener closes, the bus drains into the store, the store
- * closes, the lock on the state directory goes last.
+ * Built from the bottom up, released from the top down: requests are told to end, the listener closes, the bridges stop, the bus drains into the
+ * store, the store closes, the lock on the state directory goes last.
  */
 import { type Adapter, EventBus } from "@perigee/bus"
 import * as Clock from "effect/Clock"
@@ -13,6 +13,7 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { resolve } from "node:path"
 import * as Routes from "./api/Routes.ts"
+import { Bridges } from "./bridge/Bridges.ts"
 import { Limits, type LimitValues, NodeConfig, type NodeOptions } from "./Config.ts"
 import * as Http from "./Http.ts"
 import { Lifecycle } from "./Lifecycle.ts"
@@ -57,6 +58,7 @@ export const layerWith = <E, R>(
     Layer.provideMerge(announced),
     Layer.provideMerge(HttpRouter.serve(Routes.layer, { disableListenLog: true, disableLogger: true })),
     Layer.provideMerge(Http.layer),
+    Layer.provideMerge(Bridges.layer),
     Layer.provideMerge(drainsBus),
     Layer.provideMerge(store),
     Layer.provideMerge(State.layer),

@@ -12,6 +12,7 @@ import * as Fs from "node:fs/promises"
 import { dirname, join, resolve } from "node:path"
 import { NodeConfig } from "./Config.ts"
 import { describe, type Failure, failure } from "./Failure.ts"
+import { replaceFile } from "./internal/replaceFile.ts"
 
 const files = { store: "events.db", identity: "producer", token: "token", node: "node.json" } as const
 
@@ -75,19 +76,6 @@ const makeDirectory = async (dir: string): Promise<void> => {
     await Fs.access(parent, Fs.constants.W_OK)
     throw cause
   }
-}
-
-/** Written beside it and renamed, so that a reader sees the old file or the new one. */
-const replaceFile = async (path: string, content: string): Promise<void> => {
-  const draft = `${path}.${process.pid}`
-  const file = await Fs.open(draft, "w", 0o600)
-  try {
-    await file.writeFile(content)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await Fs.rename(draft, path)
 }
 
 const readToken = async (path: string): Promise<string | undefined> => {

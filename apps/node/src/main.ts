@@ -17,6 +17,7 @@ import * as Command from "effect/cli/Command"
 import * as Ingest from "./cli/Ingest.ts"
 import { interruption } from "./cli/Interruption.ts"
 import { tell } from "./cli/Output.ts"
+import * as Pulsar from "./cli/pulsar/Pulsar.ts"
 import * as Query from "./cli/Query.ts"
 import * as Start from "./cli/Start.ts"
 import * as Stats from "./cli/Stats.ts"
@@ -29,9 +30,17 @@ const perigee = Command.make("perigee").pipe(
   Command.withDescription(
     "A durable event bus behind HTTP, in one process and one directory.\n\n" +
       "Exit codes: 0 done · 1 unexpected · 2 wrong flag, filter or cursor · 3 no node answers · 4 token refused · 5 input unreadable or not JSON · " +
-      "6 the node cannot start · 7 not everything is stored · 130 SIGINT · 143 SIGTERM"
+      "6 the node cannot start · 7 not everything is stored · 8 a Pulsar broker refused · 130 SIGINT · 143 SIGTERM"
   ),
-  Command.withSubcommands([Start.command, Ingest.command, Query.command, Tail.command, Stats.command, Status.command])
+  Command.withSubcommands([
+    Start.command,
+    Ingest.command,
+    Query.command,
+    Tail.command,
+    Stats.command,
+    Status.command,
+    Pulsar.command
+  ])
 )
 
 // Standard output is for data: help that nobody asked for, with what was wrong, goes to standard error.

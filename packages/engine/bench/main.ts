@@ -1,108 +1,255 @@
-/** The client against the broker in the process: what the client itself costs, without a network or a disk. `npm run bench -- engine`. */
-import { Effect, Layer, type Scope, Stream } from "effect"
-import type { ServiceUrl } from "@perigee/proto"
-import { measure, report, versus } from "../../../bench/harness.ts"
-import { Consumer, Producer, PulsarClient, Transport } from "../src/index.ts"
-import { TestBroker } from "../src/testing/index.ts"
+/**
+ * `npm run bench -- engine`: our client, the Java client and the C++ library side by side against one real broker; then what needs no broker.
+ *
+ * `--runs N` (5), `--quick` (a tenth of the messages), `--long` (the flat heap over ten million messages instead of one), `--only TEXT` (rows
+ * whose name has it), `--in-process` (only what needs no broker).
+ */
+import { Effect } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { measure, type Measured, report, type Row, versus } from "../../../bench/harness.ts"
+import { receive, send } from "../../proto/bench/machine.ts"
+import * as BrokerProcess from "../test/support/BrokerProcess.ts"
+import { unavailable } from "../test/support/PeerCache.ts"
+import { inProcess } from "./inProcess.ts"
+import { cppClient, type Figures, javaClient, ours, type Peer } from "./peers.ts"
 
-const url = process.env["PULSAR_URL"]
+const { values: options } = parseArgs({
+  options: {
+    runs: { type: "string", default: "5" },
+    quick: { type: "boolean", default: false },
+    long: { type: "boolean", default: false },
+    "in-process": { type: "boolean", default: false },
+    only: { type: "string", default: "" }
+  }
+})
+const RUNS = Number(options.runs)
+const WARMUPS = 2
+const scale = options.quick ? 0.1 : 1
+const wanted = (work: string) => work.includes(options.only)
 
-const transport = Layer.effect(
-  Transport,
-  Effect.map(TestBroker, (broker) => ({
-    socket: ({ address }: { readonly address: ServiceUrl.BrokerAddress }) =>
-      Effect.sync(() => broker.dial(`${address.host}:${address.port}`))
-  }))
-)
+/** A client and what it is asked to do. */
+interface Contestant {
+  readonly label: string
+  readonly peer: Peer
+  readonly work: string
+}
 
-/** The broker in the process, or with `PULSAR_URL` the one there. */
-const client = url === undefined
-  ? PulsarClient.layerTransport({ serviceUrl: "pulsar://broker-0.test", memoryLimit: 0 }).pipe(
-    Layer.provide(transport),
-    Layer.provide(TestBroker.layer({ maxEntries: 1_000_000, maxBytes: 4 * 2 ** 30 }))
-  )
-  : PulsarClient.layer({ serviceUrl: url, memoryLimit: 0 })
+interface Series {
+  readonly label: string
+  readonly peer: Peer
+  readonly of: (figure: keyof Figures) => Measured
+}
 
-const run = <A>(effect: Effect.Effect<A, unknown, PulsarClient | Scope.Scope>) =>
-  Effect.runPromise(Effect.scoped(effect).pipe(Effect.provide(client)) as Effect.Effect<A>)
+const measured = (runs: ReadonlyArray<number>): Measured => {
+  const sorted = runs.toSorted((a, b) => a - b)
+  const median = sorted[sorted.length >>> 1]!
+  return { median, spread: (sorted.at(-1)! - sorted[0]!) / median, runs }
+}
 
 let topics = 0
-const topic = () => `persistent://public/default/bench-${process.pid}-${topics++}`
+const namespace = "public/bench"
+const freshTopic = () => `persistent://${namespace}/bench-${process.pid}-${topics++}`
 
-const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
+/** Every client once, then every client again: what the machine does meanwhile happens to all of them. */
+const compete = async (
+  contestants: ReadonlyArray<Contestant>,
+  size: number,
+  count: number,
+  topicOf: (contestant: Contestant) => string
+): Promise<ReadonlyArray<Series>> => {
+  const figures = contestants.map((): Array<Figures> => [])
+  for (let round = 0; round < WARMUPS + RUNS; round++) {
+    for (const [index, contestant] of contestants.entries()) {
+      const result = await contestant.peer.run(contestant.work, size, count, topicOf(contestant))
+      if (round >= WARMUPS) figures[index]!.push(result)
+    }
+  }
+  return contestants.map(({ label, peer }, index) => ({
+    label,
+    peer,
+    of: (figure) => measured(figures[index]!.map((one) => one[figure]))
+  }))
+}
 
-const timed = <E, R>(count: number, effect: Effect.Effect<unknown, E, R>) =>
-  Effect.gen(function*() {
-    const start = performance.now()
-    yield* effect
-    return (count / (performance.now() - start)) * 1000
-  })
+type Goal = { readonly text: string; readonly met: (ours: number, ratio: number) => boolean }
+const atLeast = (ratio: number): Goal => ({ text: `≥ ${ratio} × Java`, met: (_ours, found) => found >= ratio })
+const atMost = (ratio: number): Goal => ({ text: `≤ ${ratio} × Java`, met: (_ours, found) => found <= ratio })
 
-const sendAll = (size: number, count: number) => () =>
-  run(Effect.gen(function*() {
-    const producer = yield* Producer.make({ topic: topic(), maxPending: 10_000 })
-    const batch = Array.from({ length: 1000 }, () => ({ value: payload(size) }))
-    return yield* timed(
-      count,
-      Effect.forEach(Array.from({ length: count / 1000 }), () => producer.sendAll(batch), {
-        concurrency: 10,
-        discard: true
+const names: Partial<Record<keyof Figures, readonly [name: string, unit: string]>> = {
+  rate: ["rate", "msg/s"],
+  cpu: ["client CPU", "s/M"],
+  p50: ["p50", "ms"],
+  p99: ["p99", "ms"]
+}
+
+/** A row for each figure of ours against each of the others. */
+const rows = (
+  work: string,
+  mine: ReadonlyArray<Series>,
+  others: ReadonlyArray<Series>,
+  goals: Readonly<Record<string, Partial<Record<keyof Figures, Goal>>>>,
+  figures: ReadonlyArray<keyof Figures>
+): ReadonlyArray<Row> =>
+  mine.flatMap((series) =>
+    figures.flatMap((figure) =>
+      others.map((other) => {
+        const [name, unit] = names[figure]!
+        const goal = other.peer.name === "Java" ? goals[series.label]?.[figure] : undefined
+        return versus(
+          `${work}${series.label === "" ? "" : `, ${series.label}`}: ${name}`,
+          unit,
+          series.of(figure),
+          {
+            peer: { name: other.peer.name, version: other.peer.version, value: other.of(figure) },
+            ...(goal === undefined ? {} : { goal })
+          }
+        )
       })
     )
-  }))
+  )
 
-const sendOne = (size: number, count: number) => () =>
-  run(Effect.gen(function*() {
-    const producer = yield* Producer.make({ topic: topic(), maxPending: 10_000 })
-    const value = payload(size)
-    return yield* timed(
-      count,
-      Effect.forEach(Array.from({ length: count }), () => producer.send(value), { concurrency: 1000, discard: true })
-    )
-  }))
+const batchApi = "batch API"
+const oneByOne = "one by one"
+const throughput = {
+  [batchApi]: { rate: atLeast(1.3), cpu: atMost(0.5) },
+  [oneByOne]: { rate: atLeast(0.8), cpu: atMost(1.5) }
+}
 
-const single = (size: number, count: number) => () =>
-  run(Effect.gen(function*() {
-    const producer = yield* Producer.make({ topic: topic(), batching: false })
-    const value = payload(size)
-    return yield* timed(count, Effect.repeat(producer.send(value), { times: count - 1 }))
-  }))
+const againstBroker = Effect.gen(function*() {
+  const folder = yield* Effect.acquireRelease(
+    Effect.sync(() => mkdtempSync(join(tmpdir(), "perigee-bench-"))),
+    (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
+  )
+  // Latency is about clients: the broker looks for new entries at once.
+  const info = yield* BrokerProcess.configure(folder, {
+    settings: { managedLedgerNewEntriesCheckDelayInMillis: "0" },
+    // The fast start of the tests is a slow steady state.
+    jvm: []
+  })
+  yield* Effect.acquireRelease(BrokerProcess.start(info), (pid) => BrokerProcess.stop(pid, "SIGKILL"))
+  yield* BrokerProcess.admin(info, "PUT", `namespaces/${namespace}`)
+  // Topics that are read several times stay.
+  yield* BrokerProcess.admin(info, "POST", `namespaces/${namespace}/retention`, {
+    retentionTimeInMinutes: -1,
+    retentionSizeInMB: -1
+  })
+  const client = yield* ours(info.serviceUrl)
+  const java = yield* javaClient(info.serviceUrl)
+  const cpp = yield* cppClient(info.serviceUrl)
+  const others = (work: string): Array<Contestant> =>
+    [java, cpp].filter((peer) => peer !== undefined).map((peer) => ({ label: "", peer, work }))
+  const all: Array<Row> = []
 
-const consume = (size: number, count: number) => () =>
-  run(Effect.gen(function*() {
-    const name = topic()
-    const producer = yield* Producer.make({ topic: name, maxPending: 10_000 })
-    const batch = Array.from({ length: 1000 }, () => ({ value: payload(size) }))
-    for (let sent = 0; sent < count; sent += 1000) yield* producer.sendAll(batch)
-    const consumer = yield* Consumer.make({
-      topic: name,
-      subscription: "s",
-      initialPosition: "earliest",
-      type: "shared"
+  const add = (
+    work: string,
+    mine: ReadonlyArray<readonly [label: string, work: string]>,
+    theirs: string,
+    size: number,
+    messages: number,
+    goals: Parameters<typeof rows>[3],
+    figures: ReadonlyArray<keyof Figures>,
+    topicOf: (contestant: Contestant) => string = freshTopic
+  ) =>
+    Effect.promise(async () => {
+      if (!wanted(work)) return
+      console.error(`${work} …`)
+      const contestants = [...mine.map(([label, work]) => ({ label, peer: client, work })), ...others(theirs)]
+      const series = await compete(contestants, size, messages, topicOf)
+      const found = rows(work, series.slice(0, mine.length), series.slice(mine.length), goals, figures)
+      all.push(...found)
     })
-    return yield* timed(
+
+  for (const [size, name, full] of [[100, "100 B", 400_000], [1024, "1 KB", 100_000]] as const) {
+    const count = Math.ceil(full * scale / 1000) * 1000
+    yield* add(
+      `produce ${name} batched`,
+      [[batchApi, "produce"], [oneByOne, "produce-one"]],
+      "produce",
+      size,
       count,
-      consumer.stream.pipe(
-        Stream.take(count),
-        Stream.runForEachArray((messages) =>
-          Effect.sync(() => {
-            for (const message of messages) message.ackUnsafe()
-          })
-        )
-      )
+      throughput,
+      ["rate", "cpu"]
     )
-  }))
+    if (wanted(`consume ${name}`)) {
+      const filled = freshTopic()
+      yield* Effect.promise(() => client.run("produce", size, count, filled))
+      yield* add(
+        `consume ${name}, acked one by one`,
+        [[batchApi, "consume"], [oneByOne, "consume-one"]],
+        "consume",
+        size,
+        count,
+        throughput,
+        ["rate", "cpu"],
+        () => filled
+      )
+    }
+    yield* add(
+      `single acknowledged send ${name}`,
+      [["", "single"]],
+      "single",
+      size,
+      Math.ceil(1000 * scale),
+      { "": { p99: atMost(1), cpu: { text: "≤ 90 s/M", met: (ours) => ours <= 90 } } },
+      ["rate", "cpu", "p50", "p99"]
+    )
+    yield* add(
+      `end to end ${name} at 2,000/s`,
+      [["", "latency"]],
+      "latency",
+      size,
+      Math.ceil(4000 * scale),
+      {},
+      ["p50", "p99", "cpu"]
+    )
+  }
+  const heapWork = `heap after ${options.long ? "10" : "1"} M messages of 100 B`
+  if (wanted(heapWork)) {
+    console.error(`${heapWork} …`)
+    const messages = (options.long ? 10_000_000 : 1_000_000) * (options.long ? 1 : scale)
+    const figures = yield* Effect.promise(() => client.run("heap", 100, messages, freshTopic()))
+    all.push(
+      versus(`${heapWork}, last tenth over second`, "×", measured([figures.growth]), {
+        goal: { text: "flat: ≤ 1.1 ×", met: (found) => found <= 1.1 }
+      }),
+      versus(`${heapWork}, in use`, "MB", measured([figures.megabytes]))
+    )
+  }
+  return all
+}).pipe(Effect.scoped)
 
-const where = url === undefined ? "in process" : "over TCP"
-const row = async (work: string, f: () => Promise<number>) =>
-  versus(`${work}, ${where}`, "msg/s", await measure(f, 5, 1))
+const machine = async (): Promise<ReadonlyArray<Row>> => {
+  const row = async (work: string, f: () => number, published?: number) =>
+    versus(
+      `${work}, state machine alone`,
+      "msg/s",
+      await measure(f, RUNS, WARMUPS),
+      published === undefined ? {} : {
+        peer: { name: "@platformatic/kafka", version: "as published", value: measured([published]) },
+        goal: { text: "its class", met: (_ours, ratio) => ratio >= 1 }
+      }
+    )
+  const million = 1_000_000 * scale
+  const works: ReadonlyArray<readonly [string, () => number, number?]> = [
+    ["send 100 B singly", send(100, false, 300_000 * scale), 95_000],
+    ["send 100 B batched", send(100, true, 2 * million), 450_000],
+    ["send 1 KB batched", send(1024, true, million)],
+    ["receive 100 B singly, acked one by one", receive(100, 1, 500_000 * scale)],
+    ["receive 100 B batched, acked one by one", receive(100, 1000, 2 * million)],
+    ["receive 1 KB batched, acked one by one", receive(1024, 100, million)]
+  ]
+  const found: Array<Row> = []
+  for (const [work, f, published] of works) {
+    if (wanted(`${work}, state machine alone`)) found.push(await row(work, f, published))
+  }
+  return found
+}
 
-report("engine", [
-  await row("sendAll 100 B", sendAll(100, 200_000)),
-  await row("sendAll 1 KB", sendAll(1024, 100_000)),
-  await row("send 100 B, 1,000 fibers", sendOne(100, 50_000)),
-  await row("send 100 B, one after another", single(100, 2000)),
-  await row("consume 100 B, acked one by one", consume(100, 200_000)),
-  await row("consume 1 KB, acked one by one", consume(1024, 50_000))
-])
+const reason = options["in-process"] ? "--in-process" : unavailable()
+if (reason !== undefined) console.error(`no row against a real broker: ${reason}`)
+const real = reason === undefined ? await Effect.runPromise(againstBroker) : []
+report("engine", [...real, ...await machine(), ...await inProcess(RUNS, scale, wanted)])
 process.exit(0)

@@ -163,6 +163,20 @@ export const Stats = Schema.Struct({
   bus: Counters,
   shards: Schema.Array(Counters),
   tails: Schema.Int,
+  bridges: Schema.Array(Schema.Struct({
+    direction: Schema.Literals(["in", "out"]),
+    channel: Schema.String,
+    topic: Schema.String,
+    state: Schema.Literals(["starting", "running", "waiting"]),
+    forwarded: Schema.Int.annotate({ description: "Since the start" }),
+    duplicates: Schema.Int.annotate({
+      description: "Sent again or delivered again, and recognised: not forwarded twice"
+    }),
+    deduplicated: Schema.NullOr(Schema.Boolean).annotate({
+      description: "Whether the broker deduplicates on the topic; null while that is not known"
+    }),
+    last_error: Schema.NullOr(Schema.String)
+  })),
   process: Schema.Struct({
     pid: Schema.Int,
     cpu_seconds: Schema.Finite.annotate({ description: "Of all threads, since the start" }),

@@ -51,7 +51,25 @@ const busFamily = (prefix: string, figure: string, samples: ReadonlyArray<readon
 const quoted = (text: string): string =>
   text.replace(/[\\"\n]/g, (character) => character === "\n" ? "\\n" : `\\${character}`)
 
-/** Every counter of the bus, of each shard and of the process. */
+/** One family of figures of the bridges; none while there are no bridges. */
+const bridgeFamily = (
+  stats: Stats,
+  name: string,
+  type: "counter" | "gauge",
+  description: string,
+  of: (bridge: Stats["bridges"][number]) => number
+): string =>
+  stats.bridges.length === 0 ? "" : family(
+    name,
+    type,
+    description,
+    stats.bridges.map((bridge) => [
+      `{direction="${bridge.direction}",channel="${quoted(bridge.channel)}",topic="${quoted(bridge.topic)}"}`,
+      of(bridge)
+    ])
+  )
+
+/** Every counter of the bus, of each shard, of the bridges and of the process. */
 export const metricsText = (stats: Stats): string => {
   const shardFigures = Object.keys(stats.shards[0] ?? {}).filter((figure) => figure !== "shard")
   return [
@@ -67,6 +85,27 @@ export const metricsText = (stats: Stats): string => {
     ...Object.entries(stats.bus).map(([figure, value]) => busFamily("perigee_bus", figure, [["", value]])),
     ...shardFigures.map((figure) =>
       busFamily("perigee_shard", figure, stats.shards.map((shard) => [`{shard="${shard["shard"]}"}`, shard[figure]!]))
+    ),
+    bridgeFamily(
+      stats,
+      "perigee_bridge_up",
+      "gauge",
+      "1 while the bridge works.",
+      ({ state }) => state === "running" ? 1 : 0
+    ),
+    bridgeFamily(
+      stats,
+      "perigee_bridge_forwarded_total",
+      "counter",
+      "Events forwarded.",
+      ({ forwarded }) => forwarded
+    ),
+    bridgeFamily(
+      stats,
+      "perigee_bridge_duplicates_total",
+      "counter",
+      "Events that came or went again and were recognised.",
+      ({ duplicates }) => duplicates
     ),
     family("perigee_process_cpu_seconds_total", "counter", "Processor time of all threads.", [[
       "",

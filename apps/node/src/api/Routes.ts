@@ -12,6 +12,7 @@ import type * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as OpenApi from "effect/http-api/OpenApi"
+import type { Bridges } from "../bridge/Bridges.ts"
 import { Limits, type NodeConfig } from "../Config.ts"
 import { Lifecycle } from "../Lifecycle.ts"
 import type { State } from "../State.ts"
@@ -98,6 +99,7 @@ export const layer: Layer.Layer<
   never,
   never,
   | Adapter.Adapter
+  | Bridges
   | Etag.Generator
   | EventBus
   | FileSystem.FileSystem

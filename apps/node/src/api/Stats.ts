@@ -8,6 +8,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { Bridges } from "../bridge/Bridges.ts"
 import { Lifecycle } from "../Lifecycle.ts"
 import { version } from "../Version.ts"
 import type * as Api from "./Api.ts"
@@ -29,6 +30,7 @@ export class Figures extends Context.Service<Figures, {
       const adapter = yield* Adapter.Adapter
       const lifecycle = yield* Lifecycle
       const tails = yield* Tails
+      const bridges = yield* Bridges
       const delay = yield* Effect.acquireRelease(
         Effect.sync(() => {
           const histogram = monitorEventLoopDelay({ resolution: 10 })
@@ -59,6 +61,7 @@ export class Figures extends Context.Service<Figures, {
             bus: snakeKeys(yield* bus.stats),
             shards: (yield* bus.shardStats).map(snakeKeys),
             tails: tails.count(),
+            bridges: bridges.status(),
             process: {
               pid: process.pid,
               cpu_seconds: (cpu.user + cpu.system) / 1e6,

@@ -8,6 +8,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Config from "effect/Config"
 import * as HttpServer from "effect/http/HttpServer"
+import * as BridgeSpec from "../bridge/BridgeSpec.ts"
 import { defaultPort, NodeConfig, type NodeOptions } from "../Config.ts"
 import { exitCodes, type Failure, failure } from "../Failure.ts"
 import * as Http from "../Http.ts"
@@ -18,6 +19,7 @@ import { version } from "../Version.ts"
 import * as Flags from "./flags.ts"
 import { interruption } from "./Interruption.ts"
 import { count, printLine, tell } from "./Output.ts"
+import * as Pulsar from "./pulsar/flags.ts"
 import { ingestSample, sampled } from "./Sample.ts"
 import { banner, ready } from "./startText.ts"
 
@@ -70,19 +72,30 @@ const flags = {
     Flag.withDescription("Ingest 38,094 real earthquakes first, unless they are there"),
     Flag.withDefault(false)
   ),
+  bridge: Flag.String("bridge").pipe(
+    Flag.withDescription(
+      "Forward a channel to a Pulsar topic (out:CHANNEL=TOPIC) or a topic to a channel (in:CHANNEL=TOPIC), ?name=NAME and ?from=end behind it; may be repeated"
+    ),
+    Flag.withMetavar("BRIDGE"),
+    Flag.atLeast(0)
+  ),
+  ...Pulsar.bridgeConnection,
   json: Flags.json
 }
 
-const options = Effect.fnUntraced(function*(parsed: {
-  readonly stateDir: string
-  readonly port: Option.Option<number>
-  readonly host: string
-  readonly shards: number
-  readonly allowHost: ReadonlyArray<string>
-  readonly tlsCert: Option.Option<string>
-  readonly tlsKey: Option.Option<string>
-  readonly insecure: boolean
-}): Effect.fn.Return<NodeOptions, Failure> {
+const options = Effect.fnUntraced(function*(
+  parsed: {
+    readonly stateDir: string
+    readonly port: Option.Option<number>
+    readonly host: string
+    readonly shards: number
+    readonly allowHost: ReadonlyArray<string>
+    readonly tlsCert: Option.Option<string>
+    readonly tlsKey: Option.Option<string>
+    readonly insecure: boolean
+    readonly bridge: ReadonlyArray<string>
+  } & Pulsar.ParsedBridgeConnection
+): Effect.fn.Return<NodeOptions, Config.ConfigError | Failure> {
   const cert = Option.getOrUndefined(parsed.tlsCert)
   const key = Option.getOrUndefined(parsed.tlsKey)
   if ((cert === undefined) !== (key === undefined)) {
@@ -95,7 +108,9 @@ const options = Effect.fnUntraced(function*(parsed: {
     stateDir: parsed.stateDir,
     shards: parsed.shards,
     tls: cert === undefined || key === undefined ? undefined : { cert, key },
-    allowedHosts: parsed.allowHost
+    allowedHosts: parsed.allowHost,
+    bridges: yield* BridgeSpec.parseAll(parsed.bridge),
+    pulsar: parsed.bridge.length === 0 ? undefined : yield* Pulsar.bridgeConnectionOf(parsed)
   }
   yield* Http.checkExposure(made, parsed.insecure)
   return made
@@ -106,7 +121,7 @@ const serve = Effect.fnUntraced(function*(flags: { readonly sample: boolean; rea
   const config = yield* NodeConfig
   const { dir } = yield* State
   const url = Http.urlOf(yield* HttpServer.HttpServer, config)
-  if (!flags.json) yield* tell(banner(url, dir))
+  if (!flags.json) yield* tell(banner(url, dir, config.bridges))
   const result = flags.sample ? yield* ingestSample(url, dir) : undefined
   if (flags.json) {
     yield* printLine(
@@ -145,6 +160,11 @@ export const command = Command.make("start", flags, (parsed) =>
     Command.withDescription("Run a node in the foreground until SIGINT or SIGTERM"),
     Command.withExamples([
       { command: "perigee start --sample", description: "A node with something in it" },
+      {
+        command:
+          "perigee start --bridge out:orders=persistent://public/default/orders --pulsar-url pulsar://broker:6650",
+        description: "A node whose channel `orders` is forwarded to a Pulsar topic, each event once"
+      },
       { command: "perigee start --port 9000 --state /var/lib/perigee", description: "Where a service would keep it" }
     ])
   )

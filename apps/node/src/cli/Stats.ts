@@ -19,6 +19,14 @@ const text = (stats: typeof Stats.Type, url: string): string =>
     table([
       ...Object.entries(stats.bus).map(([name, value]) => [name.replaceAll("_", " "), count(value)] as const),
       ["tails", count(stats.tails)],
+      ...stats.bridges.map((bridge) =>
+        [
+          `bridge ${bridge.direction} ${bridge.channel}`,
+          `${bridge.state}, ${count(bridge.forwarded)} forwarded, ${count(bridge.duplicates)} recognised again${
+            bridge.last_error === null ? "" : `; last trouble: ${bridge.last_error}`
+          }`
+        ] as const
+      ),
       ["resident memory", size(stats.process.resident_bytes)],
       ["event loop delay p99", `${stats.process.event_loop_delay_p99_ms} ms`]
     ])

@@ -2,6 +2,7 @@
  * What `perigee start` says on a terminal.
  */
 import { relative } from "node:path"
+import type { BridgeSpec } from "../bridge/BridgeSpec.ts"
 import { version } from "../Version.ts"
 
 const short = (dir: string): string => {
@@ -10,12 +11,15 @@ const short = (dir: string): string => {
 }
 
 /** What runs, and where. */
-export const banner = (url: string, dir: string): string =>
+export const banner = (url: string, dir: string, bridges: ReadonlyArray<BridgeSpec> = []): string =>
   [
     `perigee ${version} · node ${process.versions.node} · store sqlite (fsync) · state ${short(dir)}`,
     `  api      ${url}/v1         token in ${short(dir)}/token`,
     `  openapi  ${url}/openapi.json`,
-    `  metrics  ${url}/metrics`
+    `  metrics  ${url}/metrics`,
+    ...bridges.map(({ channel, direction, topic }) =>
+      `  bridge   ${direction === "out" ? `${channel} → ${topic}` : `${topic} → ${channel}`}`
+    )
   ].join("\n")
 
 /** What to do with it. */

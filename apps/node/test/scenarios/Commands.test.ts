@@ -263,7 +263,9 @@ describe("help", () => {
     Effect.gen(function*() {
       const { code, stdout } = yield* perigee(["--help"])
       assert.strictEqual(code, 0)
-      for (const word of ["start", "ingest", "query", "tail", "stats", "status", "Exit codes", "130", "143"]) {
+      for (
+        const word of ["start", "ingest", "query", "tail", "stats", "status", "pulsar", "Exit codes", "130", "143"]
+      ) {
         assert.include(stdout, word)
       }
       const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"))

@@ -3,23 +3,28 @@ import { Effect } from "effect"
 import { spawn } from "node:child_process"
 import { readFileSync, symlinkSync } from "node:fs"
 import { join } from "node:path"
-import { startChild } from "../support/ChildNode.ts"
+import { startBroker } from "../support/Broker.ts"
+import { perigeeCommand, startChild } from "../support/ChildNode.ts"
 import { scratch } from "../support/TestNode.ts"
 
 const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8")
-const story = readme.slice(readme.indexOf("<!-- curl -->"), readme.indexOf("<!-- /curl -->"))
+
+/** What stands between two marks. */
+const part = (mark: string): string =>
+  readme.slice(readme.indexOf(`<!-- ${mark} -->`), readme.indexOf(`<!-- /${mark} -->`))
 
 interface Step {
   readonly command: string
   readonly output: string
 }
 
-const steps: ReadonlyArray<Step> = [...story.matchAll(/```console\n([\s\S]*?)```/g)].flatMap(([, block]) =>
-  block!.split(/^\$ /m).slice(1).map((step) => {
-    const end = step.indexOf("\n")
-    return { command: step.slice(0, end), output: step.slice(end + 1) }
-  })
-)
+const stepsOf = (story: string): ReadonlyArray<Step> =>
+  [...story.matchAll(/```console\n([\s\S]*?)```/g)].flatMap(([, block]) =>
+    block!.split(/^\$ /m).slice(1).map((step) => {
+      const end = step.indexOf("\n")
+      return { command: step.slice(0, end), output: step.slice(end + 1) }
+    })
+  )
 
 /** What differs from one run to the next: times, identities, cursors. */
 const normalise = (text: string): string =>
@@ -27,6 +32,9 @@ const normalise = (text: string): string =>
     .replace(/"insertion_ts":"\d{19}"/g, "\"insertion_ts\":\"…\"")
     .replace(/"dedup_id":"[0-9a-f]+:/g, "\"dedup_id\":\"…:")
     .replace(/"eyI[A-Za-z0-9+/=]+"/g, "\"cursor\"")
+    .replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "…")
+    .replace(/\b\d+:\d+(:-1:-?\d+)\b/g, "…$1")
+    .replace(/"millis":\d+/g, "\"millis\":…")
     .trimEnd()
 
 /** Runs the commands one after the other in one shell, and gives what each of them printed. */
@@ -47,6 +55,7 @@ const inOneShell = (cwd: string, commands: ReadonlyArray<string>): Effect.Effect
 describe("README", () => {
   it.live("its curl commands do what it says they do", () =>
     Effect.gen(function*() {
+      const steps = stepsOf(part("curl"))
       assert.isAbove(steps.length, 10)
       const cwd = yield* scratch
       const node = yield* startChild(join(cwd, "state"))
@@ -55,6 +64,18 @@ describe("README", () => {
       const printed = yield* inOneShell(cwd, commands)
       for (const [index, { command, output }] of steps.entries()) {
         assert.strictEqual(normalise(printed[index]!), normalise(output), command)
+      }
+    }))
+
+  it.live("its commands for Pulsar do what it says they do", () =>
+    Effect.gen(function*() {
+      const steps = stepsOf(part("pulsar"))
+      assert.isAbove(steps.length, 5)
+      const broker = yield* startBroker({ deduplication: true })
+      const commands = steps.map(({ command }) => command.replace(/^perigee /, `${perigeeCommand} `))
+      const printed = yield* inOneShell(yield* scratch, [`export PULSAR_URL=${broker.url}`, ...commands])
+      for (const [index, { command, output }] of steps.entries()) {
+        assert.strictEqual(normalise(printed[index + 1]!), normalise(output), command)
       }
     }))
 

@@ -8,6 +8,9 @@ import { makeTestNode, type TestNode } from "./TestNode.ts"
 const bin = fileURLToPath(new URL("../../bin/perigee.mjs", import.meta.url))
 const nodeArguments = ["--conditions=@perigee/source", "--disable-warning=ExperimentalWarning", bin]
 
+/** `perigee` for a shell. */
+export const perigeeCommand = [process.execPath, ...nodeArguments].map((word) => `'${word}'`).join(" ")
+
 export interface Ended {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -26,6 +29,8 @@ export interface RunOptions {
   readonly cwd?: string
   readonly env?: Record<string, string>
   readonly input?: string | Uint8Array
+  /** Leave standard input open, for more to come. */
+  readonly open?: boolean
 }
 
 /** Runs `perigee …` as a user would, from the sources. It is killed when the scope ends, if it still runs. */
@@ -49,7 +54,7 @@ export const spawnPerigee = (
         stderr += chunk.toString()
       })
       child.stdin.on("error", () => {})
-      child.stdin.end(options.input)
+      if (options.open !== true) child.stdin.end(options.input)
       const ended = new Promise<Ended>((resolve) =>
         child.once("close", (code, signal) => resolve({ code, signal, stdout, stderr }))
       )

@@ -47,6 +47,8 @@ export const startNode = Effect.fnUntraced(function*(options: {
         shards: 2,
         tls: undefined,
         allowedHosts: [],
+        bridges: [],
+        pulsar: undefined,
         ...options.node
       },
       scriptedStore(options.script, options.bus),

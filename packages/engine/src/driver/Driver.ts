@@ -102,7 +102,8 @@ export class Driver {
         if (first === undefined) {
           if (this.#isOver) return this.#why()
           this.rearm()
-          yield* this.#work.await
+          // The latch resumes this fiber inside the call that opens it. One turn later its caller is through with what it had: a batch, not a message.
+          yield* Effect.andThen(this.#work.await, Effect.yieldNow)
           continue
         }
         const wrote = yield* writer.writeAll([first, ...rest]).pipe(Effect.timeoutOption(deadline))

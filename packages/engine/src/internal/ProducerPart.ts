@@ -12,10 +12,12 @@ import { Frame } from "@perigee/proto/wire"
 import { Attachment } from "../driver/Attachment.ts"
 import type { Internals } from "../PulsarClient.ts"
 import type { PulsarError } from "../PulsarError.ts"
+import { TopicMetrics } from "./Metrics.ts"
 
 export class ProducerPart {
   readonly slot: ProducerSlot
   readonly attachment: Attachment
+  readonly metrics: TopicMetrics
   readonly #client: Internals
   /** Opened whenever something was settled. */
   readonly #settled = Latch.makeUnsafe(false)
@@ -25,12 +27,18 @@ export class ProducerPart {
   constructor(client: Internals, spec: ProducerSpec) {
     this.#client = client
     this.slot = new ProducerSlot(client.nextId(), spec, Frame.DEFAULT_MAX_MESSAGE_SIZE)
+    this.metrics = new TopicMetrics("producer", spec.topic, this.slot.totals, client.context)
+    this.slot.onSettled = (entry) => {
+      // A send that was given up says nothing of how long a broker takes.
+      if (entry.outcome?._tag === "Stored") this.metrics.took(client.core.now() - entry.since)
+      this.metrics.tell(this.slot.totals)
+    }
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "producer",
       id: this.slot.id,
       topic: spec.topic,
       open: (connection, now) => connection.producers.open(now, this.slot),
-      release: (connection) => connection.producers.release(this.slot.id),
+      release: (connection, now) => connection.producers.release(this.slot.id, now),
       fail: (error) => this.#fail(error),
       onEvent: () => undefined,
       // Whoever was fenced out must not fence in turn.

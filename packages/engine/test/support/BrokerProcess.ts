@@ -18,6 +18,8 @@ export interface BrokerOptions {
   readonly auth?: boolean | undefined
   /** Further lines of `broker.conf`. */
   readonly settings?: Readonly<Record<string, string>> | undefined
+  /** Options of the virtual machine in place of those for a fast start. */
+  readonly jvm?: ReadonlyArray<string> | undefined
 }
 
 export interface Tokens {
@@ -37,6 +39,7 @@ export interface BrokerInfo {
   readonly tokens?: Tokens | undefined
   /** The secret behind the tokens, base64: for tests that sign their own. */
   readonly secret?: string | undefined
+  readonly jvm?: ReadonlyArray<string> | undefined
 }
 
 export class BrokerNotReady extends Data.TaggedError("BrokerNotReady")<{ readonly message: string }> {}
@@ -95,7 +98,8 @@ export const configure = Effect.fn("BrokerProcess.configure")(function*(folder: 
     folder,
     bookiePort,
     serviceUrl: `pulsar://127.0.0.1:${port}`,
-    adminUrl: `http://127.0.0.1:${web}`
+    adminUrl: `http://127.0.0.1:${web}`,
+    jvm: options.jvm
   }
   const lines = [
     readFileSync(join(brokerSources, "broker.conf"), "utf8"),
@@ -170,7 +174,7 @@ const spawnBroker = (info: BrokerInfo, installation: string, extra: ReadonlyArra
       ...MEMORY,
       "-XX:+UseSerialGC",
       // Tests want a fast start more than a fast steady state.
-      "-XX:TieredStopAtLevel=1",
+      ...info.jvm ?? ["-XX:TieredStopAtLevel=1"],
       ...extra,
       ...OPENS.flatMap((open) => ["--add-opens", `${open}=ALL-UNNAMED`]),
       "-Djava.net.preferIPv4Stack=true",

@@ -1,0 +1,222 @@
+/**
+ * Our client as a process of its own, so that its processor time is its own: does the work that each line of standard input asks for and answers with a
+ * line of figures. The programs of the other clients (`java/Bench.java`, `python/bench.py`) speak the same.
+ *
+ * In: `<work> <size> <count> <topic>`. Out: JSON with `rate` (messages a second), `cpu` (seconds a million messages), `p50` and `p99` (milliseconds).
+ */
+import { Cause, Effect, Exit, Random, type Scope, Stream } from "effect"
+import { createInterface } from "node:readline"
+import { quantile } from "../../../bench/harness.ts"
+import { Consumer, Producer, PulsarClient } from "../src/index.ts"
+
+const [serviceUrl] = process.argv.slice(2)
+if (serviceUrl === undefined) throw new Error("usage: client.ts SERVICE_URL")
+
+interface Work {
+  readonly size: number
+  readonly count: number
+  readonly topic: string
+}
+type Figures = Readonly<Record<string, number>>
+type Program = (work: Work) => Effect.Effect<Figures, unknown, PulsarClient | Scope.Scope>
+
+/** Messages without a receipt, for every client. */
+const WINDOW = 10_000
+/** Messages of one `sendAll`. */
+const SUBMISSION = 1000
+/** Messages a second of the latency measurement. */
+const RATE = 2000
+
+const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
+
+const timed = Effect.fnUntraced(function*<E, R>(count: number, effect: Effect.Effect<unknown, E, R>) {
+  globalThis.gc?.()
+  const cpu = process.cpuUsage()
+  const start = performance.now()
+  yield* effect
+  const seconds = (performance.now() - start) / 1000
+  const used = process.cpuUsage(cpu)
+  return { rate: count / seconds, cpu: (used.user + used.system) / count }
+})
+
+const latencies = (samples: Float64Array) => ({ p50: quantile(samples, 0.5), p99: quantile(samples, 0.99) })
+
+const submissions = (size: number, count: number) => {
+  const value = payload(size)
+  const messages = Array.from({ length: SUBMISSION }, () => ({ value }))
+  return Array.from({ length: count / SUBMISSION }, () => messages)
+}
+
+const produceBatch: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const producer = yield* Producer.make({ topic, maxPending: WINDOW })
+    const all = submissions(size, count)
+    return yield* timed(
+      count,
+      Effect.forEach(all, (messages) => producer.sendAll(messages), { concurrency: WINDOW / SUBMISSION, discard: true })
+    )
+  })
+
+const produceOne: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const producer = yield* Producer.make({ topic, maxPending: WINDOW })
+    const value = payload(size)
+    const all = Array.from({ length: count }, () => value)
+    return yield* timed(
+      count,
+      Effect.forEach(all, (one) => producer.send(one), { concurrency: WINDOW, discard: true })
+    )
+  })
+
+const subscribe = (topic: string) =>
+  Effect.flatMap(Random.nextIntBetween(0, 0x7fff_ffff), (unique) =>
+    Consumer.make({
+      topic,
+      subscription: `bench-${unique}`,
+      type: "shared",
+      initialPosition: "earliest",
+      receiverQueue: 1000
+    }))
+
+const consumeBatch: Program = ({ count, topic }) =>
+  timed(
+    count,
+    Effect.gen(function*() {
+      const consumer = yield* subscribe(topic)
+      yield* consumer.stream.pipe(
+        Stream.take(count),
+        Stream.runForEachArray((messages) =>
+          Effect.sync(() => {
+            for (const message of messages) message.ackUnsafe()
+          })
+        )
+      )
+      yield* consumer.flushAcks
+    })
+  )
+
+const consumeOne: Program = ({ count, topic }) =>
+  timed(
+    count,
+    Effect.gen(function*() {
+      const consumer = yield* subscribe(topic)
+      for (let received = 0; received < count; received++) {
+        const message = yield* consumer.receive
+        yield* message.ack
+      }
+      yield* consumer.flushAcks
+    })
+  )
+
+const single: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const producer = yield* Producer.make({ topic, batching: false })
+    const value = payload(size)
+    const samples = new Float64Array(count)
+    const figures = yield* timed(
+      count,
+      Effect.gen(function*() {
+        for (let sent = 0; sent < count; sent++) {
+          const start = performance.now()
+          yield* producer.send(value)
+          samples[sent] = performance.now() - start
+        }
+      })
+    )
+    return { ...figures, ...latencies(samples) }
+  })
+
+const endToEnd: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const consumer = yield* subscribe(topic)
+    const producer = yield* Producer.make({ topic, maxPending: WINDOW })
+    const samples = new Float64Array(count)
+    const receive = consumer.stream.pipe(
+      Stream.take(count),
+      Stream.runForEachArray((messages) =>
+        Effect.sync(() => {
+          for (const message of messages) {
+            const { value } = message
+            const view = new DataView(value.buffer, value.byteOffset, value.byteLength)
+            samples[view.getUint32(8)] = performance.now() - view.getFloat64(0)
+            message.ackUnsafe()
+          }
+        })
+      )
+    )
+    const send = Effect.gen(function*() {
+      const start = performance.now()
+      for (let sent = 0; sent < count;) {
+        const due = Math.min(count, Math.floor((performance.now() - start) * RATE / 1000))
+        for (; sent < due; sent++) {
+          const value = payload(size)
+          const view = new DataView(value.buffer)
+          view.setFloat64(0, performance.now())
+          view.setUint32(8, sent)
+          yield* Effect.forkChild(producer.send(value), { startImmediately: true })
+        }
+        yield* Effect.sleep(1)
+      }
+    })
+    const figures = yield* timed(count, Effect.all([receive, send], { concurrency: 2 }))
+    return { ...figures, ...latencies(samples) }
+  })
+
+/** Memory in use after collections, through a long run of sending and receiving: the last tenth over the second. */
+const heap: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const consumer = yield* subscribe(topic)
+    const producer = yield* Producer.make({ topic, maxPending: WINDOW })
+    const messages = submissions(size, SUBMISSION)[0]!
+    const samples: Array<number> = []
+    const each = Math.floor(count / 10 / SUBMISSION) * SUBMISSION
+    const start = performance.now()
+    for (let tenth = 0; tenth < 10; tenth++) {
+      const send = Effect.forEach(
+        Array.from({ length: each / SUBMISSION }),
+        () => producer.sendAll(messages),
+        { concurrency: WINDOW / SUBMISSION, discard: true }
+      )
+      const receive = Effect.gen(function*() {
+        for (let left = each; left > 0;) {
+          const some = yield* consumer.receiveAll(Math.min(1000, left))
+          for (const message of some) message.ackUnsafe()
+          left -= some.length
+        }
+      })
+      yield* Effect.all([send, receive], { concurrency: 2, discard: true })
+      globalThis.gc?.()
+      globalThis.gc?.()
+      samples.push(process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers)
+    }
+    return {
+      rate: each * 10 / ((performance.now() - start) / 1000),
+      megabytes: samples.at(-1)! / 1e6,
+      growth: samples.at(-1)! / samples[1]!
+    }
+  })
+
+const programs: Readonly<Record<string, Program>> = {
+  produce: produceBatch,
+  "produce-one": produceOne,
+  consume: consumeBatch,
+  "consume-one": consumeOne,
+  single,
+  latency: endToEnd,
+  heap
+}
+
+const answer = async (line: string): Promise<string> => {
+  const [work = "", size, count, topic = ""] = line.split(" ")
+  const program = programs[work]
+  if (program === undefined) return JSON.stringify({ error: `unknown work ${work}` })
+  const exit = await Effect.runPromiseExit(
+    Effect.scoped(program({ size: Number(size), count: Number(count), topic })).pipe(
+      Effect.provide(PulsarClient.layer({ serviceUrl, memoryLimit: 0 }))
+    )
+  )
+  return JSON.stringify(Exit.isSuccess(exit) ? exit.value : { error: Cause.pretty(exit.cause) })
+}
+
+for await (const line of createInterface({ input: process.stdin })) console.log(await answer(line))
+process.exit(0)

@@ -1,0 +1,191 @@
+/** The protocol alone, without socket, broker or Effect: what the benches of this package and of the client measure. */
+import { Connection, ConsumerSlot, type ConsumerSpec, ProducerSlot, type SendCompletion } from "../src/index.ts"
+import { ProtoWriter } from "../src/internal/ProtoWriter.ts"
+import { Batch, Commands, Frame, Metadata } from "../src/wire/index.ts"
+
+/** Operations a second. */
+export const timed = (count: number, f: () => void): number => {
+  globalThis.gc?.()
+  const start = performance.now()
+  f()
+  return (count / (performance.now() - start)) * 1000
+}
+
+export const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
+
+const connected = () => {
+  const connection = new Connection({ keepalive: 0 })
+  connection.begin(0, { method: "none", data: undefined })
+  connection.pollTransmit()
+  connection.handleBytes(0, Commands.encode({ type: Commands.Type.CONNECTED, connected: { serverVersion: "b" } }))
+  drain(connection)
+  return connection
+}
+
+const drain = (connection: Connection) => {
+  for (let event = connection.pollEvent(); event !== undefined; event = connection.pollEvent()) {
+    if (event._tag === "SendDone") event.complete()
+  }
+}
+
+const producer = (connection: Connection, batching: boolean) => {
+  const slot = new ProducerSlot(1, {
+    topic: "persistent://public/default/t",
+    name: undefined,
+    accessMode: 0,
+    properties: [],
+    schema: undefined,
+    initialSequenceId: undefined,
+    initialSubscription: undefined,
+    batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1 } : undefined,
+    chunking: false,
+    compression: "none",
+    sendTimeout: 30_000,
+    maxPending: 10_000,
+    chunkSeed: "b"
+  }, Frame.DEFAULT_MAX_MESSAGE_SIZE)
+  connection.producers.open(0, slot)
+  connection.handleBytes(
+    0,
+    Commands.encode({
+      type: Commands.Type.PRODUCER_SUCCESS,
+      producerSuccess: { requestId: BigInt(slot.openRequest!), producerName: "p-1" }
+    })
+  )
+  drain(connection)
+  connection.pollTransmit()
+  return slot
+}
+
+/** Sends through the whole state machine: enqueue, frame, transmit, receipt, settle. */
+export const send = (size: number, batching: boolean, count: number) => () => {
+  const connection = connected()
+  const slot = producer(connection, batching)
+  const body = payload(size)
+  let settled = 0
+  const completion: SendCompletion = { onSend: (_outcome, _first, n) => void (settled += n) }
+  const receipt = new ProtoWriter(64)
+  const rate = timed(count, () => {
+    let sent = 0
+    let acknowledged = 0
+    while (acknowledged < count) {
+      while (sent < count && slot.enqueue(0, 1, { payload: body }, completion, 0) === undefined) sent++
+      slot.flush()
+      while (connection.pollTransmit().length > 0);
+      // The broker's answers: one an entry.
+      const step = batching ? Math.min(1000, sent - acknowledged) : 1
+      const frames: Array<Uint8Array> = []
+      for (; acknowledged < sent; acknowledged += step) {
+        receipt.reset()
+        receipt.uintField(1, Commands.Type.SEND_RECEIPT)
+        receipt.varint((Commands.Type.SEND_RECEIPT << 3) | 2)
+        receipt.ensure(1)
+        const at = receipt.position++
+        receipt.uintField(1, 1)
+        receipt.uintField(2, acknowledged)
+        receipt.varint((3 << 3) | 2)
+        receipt.ensure(1)
+        const inner = receipt.position++
+        receipt.uintField(1, 7)
+        receipt.uintField(2, acknowledged)
+        receipt.closeLength(inner)
+        receipt.uintField(4, acknowledged + step - 1)
+        receipt.closeLength(at)
+        frames.push(Frame.encodeCommand(receipt.view()))
+      }
+      connection.handleBytes(0, Buffer.concat(frames))
+      drain(connection)
+    }
+  })
+  if (settled !== count) throw new Error(`${settled} of ${count} settled`)
+  return rate
+}
+
+const spec: ConsumerSpec = {
+  topic: "t",
+  subscription: "s",
+  type: "shared",
+  name: undefined,
+  durable: true,
+  initialPosition: "earliest",
+  startMessageId: undefined,
+  startRollback: 0,
+  readCompacted: false,
+  priorityLevel: undefined,
+  properties: [],
+  subscriptionProperties: [],
+  schema: undefined,
+  keyShared: undefined,
+  forceTopicCreation: true,
+  replicateSubscriptionState: false,
+  receiverQueue: 1000,
+  ackTimeout: 0,
+  ackGroupTime: 100,
+  batchIndexAck: false,
+  chunks: { maxPending: 10, expireAfter: 60_000, maxBytes: 1 << 20 },
+  autoAckOldestChunk: false,
+  stallTimeout: 0
+}
+
+/** Receives through the whole state machine: frame, checksum, queue, take, individual ack, grouped ack command. */
+export const receive = (size: number, batch: number, count: number) => {
+  const builder = new Batch.BatchBuilder()
+  const single = {
+    properties: [],
+    partitionKey: undefined,
+    payloadSize: size,
+    compactedOut: false,
+    eventTime: 0,
+    partitionKeyB64: false,
+    orderingKey: undefined,
+    sequenceId: 1n,
+    nullValue: false,
+    nullPartitionKey: false
+  }
+  const body = payload(size)
+  for (let index = 0; index < batch; index++) {
+    if (batch === 1) builder.put(body)
+    else builder.add(single, body)
+  }
+  const { end, memory, start } = builder.take()
+  const metadata = new ProtoWriter(64)
+  Metadata.write(metadata, {
+    ...Metadata.empty(),
+    producerName: "p-1",
+    publishTime: 1,
+    batchSize: batch === 1 ? undefined : batch
+  })
+  const frames = Array.from({ length: Math.ceil(64 / batch) }, (_, entry) => {
+    const command = Commands.encodeBare({
+      type: Commands.Type.MESSAGE,
+      message: { consumerId: 1n, messageId: { ledgerId: 7n, entryId: BigInt(entry) } }
+    })
+    return Buffer.concat(Frame.encodePayload(command, metadata.view(), memory, start, end, start))
+  })
+  const chunk = Buffer.concat(frames)
+  const perChunk = frames.length * batch
+  return () => {
+    const connection = connected()
+    const slot = new ConsumerSlot(1, spec)
+    connection.consumers.subscribe(0, slot)
+    connection.handleBytes(
+      0,
+      Commands.encode({ type: Commands.Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    )
+    let seen = 0
+    const rate = timed(count, () => {
+      for (let round = 0; seen < count; round++) {
+        connection.handleBytes(0, chunk)
+        for (const message of connection.consumers.take(0, slot, 10_000)) {
+          slot.ack(0, message)
+          seen++
+        }
+        if (round % 20 === 0) connection.consumers.flushAcks(0, slot)
+        connection.pollTransmit()
+        drain(connection)
+      }
+    })
+    if (seen < count || perChunk === 0) throw new Error("not everything was received")
+    return rate
+  }
+}
