@@ -9,12 +9,14 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type { ConnectionEvent, ConsumerSpec, SubscriptionType } from "@perigee/proto"
 import { Chunk, type MessageId } from "@perigee/proto/wire"
 import { ConsumerImpl } from "./internal/ConsumerImpl.ts"
-import { retryTopicOf, topicsOf } from "./internal/ConsumerTopics.ts"
+import { isPattern, retryTopicOf, topicsOf } from "./internal/ConsumerTopics.ts"
 import type { Latency } from "./internal/LatencyHistogram.ts"
+import type { Rate } from "./internal/RateMeter.ts"
 import { check, toMillis, within } from "./internal/options.ts"
 import * as TopicListWatcher from "./internal/TopicListWatcher.ts"
 import type { Message } from "./Message.ts"
@@ -80,7 +82,7 @@ export interface ConsumerOptions<A = Uint8Array> {
   } | undefined
   readonly properties?: Readonly<Record<string, string>> | undefined
   readonly subscriptionProperties?: Readonly<Record<string, string>> | undefined
-  /** Let the broker make the topic. Default `true`. */
+  /** Let the broker make the topic. Default `true`; for a pattern `false`. */
   readonly createTopic?: boolean | undefined
   readonly replicateSubscriptionState?: boolean | undefined
   /** Incomplete chunked messages at a time. Default 10. */
@@ -133,6 +135,8 @@ export interface ConsumerStats {
   readonly stalls: number
   /** How long entries waited here before their first message was taken, milliseconds. */
   readonly waited: Latency
+  /** Taken per second over the client's last whole `statsInterval`; 0 before the first has passed. */
+  readonly rate: Rate
 }
 
 /** What a batch of messages is complete with: whichever comes first. @category models @since 0.1.0 */
@@ -242,7 +246,8 @@ export const make = <A = Uint8Array>(
         sticky: options.keyShared?.sticky,
         allowOutOfOrder: options.keyShared?.allowOutOfOrder ?? false
       },
-      forceTopicCreation: options.createTopic ?? true,
+      // A topic of a pattern is there, or it is gone: it must not come back because somebody was subscribed to it.
+      forceTopicCreation: options.createTopic ?? !isPattern(options),
       replicateSubscriptionState: options.replicateSubscriptionState ?? false,
       receiverQueue: options.receiverQueue ?? 1000,
       ackTimeout,
@@ -261,11 +266,13 @@ export const make = <A = Uint8Array>(
     const consumer = new ConsumerImpl<A>(internals, options, spec, scope)
     const first = yield* topicsOf(client, options)
     yield* Effect.forEach(first, (topic) => consumer.add(topic, true), { concurrency: 8, discard: true })
-    if (options.deadLetter?.retry === true) yield* consumer.add(yield* retryTopicOf(options), true)
+    if (options.deadLetter?.retry === true) yield* consumer.keep(yield* retryTopicOf(options))
     const refresh = toMillis(options.topicsRefresh ?? "60 seconds")
-    const grows = typeof options.topic === "object" && !Array.isArray(options.topic)
+    const grows = isPattern(options)
+    const turn = yield* Semaphore.make(1)
     const reconcile = topicsOf(client, options).pipe(
       Effect.flatMap((topics) => consumer.reconcile(topics, grows)),
+      turn.withPermits(1),
       Effect.ignore
     )
     if (grows) {

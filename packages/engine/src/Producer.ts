@@ -12,6 +12,7 @@ import { type ProducerSpec, type Routing, TopicName, truncate } from "@perigee/p
 import type { Compression, MessageId } from "@perigee/proto/wire"
 import * as Lookup from "./driver/Lookup.ts"
 import type { Latency } from "./internal/LatencyHistogram.ts"
+import type { Rate } from "./internal/RateMeter.ts"
 import { check, toMillis, within } from "./internal/options.ts"
 import { ProducerImpl } from "./internal/ProducerImpl.ts"
 import { ProducerPart } from "./internal/ProducerPart.ts"
@@ -30,7 +31,8 @@ export interface BatchingOptions {
   readonly maxDelay?: Duration.Input | undefined
   /**
    * A batch for every key (the ordering key, else the key) instead of one for all: with Key_Shared subscriptions each key then reaches its
-   * consumer. The limits are about all of them together. Default `false`.
+   * consumer. The limits are about all of them together. Numbers are then stored out of order among keys: after a crash, the broker's last number
+   * says nothing of those below it. Default `false`.
    */
   readonly byKey?: boolean | undefined
 }
@@ -118,6 +120,8 @@ export interface ProducerStats {
   readonly pendingBytes: number
   /** From the submission of an entry's first message to its receipt, milliseconds. */
   readonly latency: Latency
+  /** Stored per second over the client's last whole `statsInterval`; 0 before the first has passed. */
+  readonly rate: Rate
 }
 
 /** @category models @since 0.1.0 */

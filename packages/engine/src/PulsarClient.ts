@@ -57,6 +57,8 @@ export interface PulsarClientOptions {
   readonly listenerName?: string | undefined
   /** Hosts that a migrated topic may send the client to. Default any. */
   readonly migrationHosts?: ReadonlyArray<string> | undefined
+  /** Over how long the rates of `stats` are taken. Default 60 seconds. */
+  readonly statsInterval?: Duration.Input | undefined
   /** What the client calls itself to the broker. Default `perigee-0.1.0`. */
   readonly clientVersion?: string | undefined
 }
@@ -79,6 +81,8 @@ export interface Internals {
   readonly memory: MemoryBudget
   readonly nextId: () => number
   readonly schemas: SchemaCache.SchemaCache
+  /** Milliseconds. */
+  readonly statsInterval: number
   /** Where metrics are registered. */
   readonly context: Context.Context<never>
 }
@@ -181,6 +185,7 @@ const make = Effect.fn("PulsarClient.make")(function*(options: PulsarClientOptio
     memory: new MemoryBudget(memoryLimit, options.whenMemoryFull ?? "wait"),
     nextId: () => id++,
     schemas: new SchemaCache.SchemaCache(pool),
+    statsInterval: millis(options.statsInterval, 60_000),
     context: yield* Effect.context<never>()
   }
   const named = (topic: string): Effect.Effect<string, PulsarError> => {

@@ -17,15 +17,18 @@ import type { Internals } from "../PulsarClient.ts"
 import { closed, invalid, PulsarError, type SendError } from "../PulsarError.ts"
 import * as PulsarSchema from "../PulsarSchema.ts"
 import { ConsumerPart } from "./ConsumerPart.ts"
+import { isPattern } from "./ConsumerTopics.ts"
 import { idOf } from "./idOf.ts"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { Letters } from "./Letters.ts"
 import { MessageOrigin } from "./MessageOrigin.ts"
 import { toMillis } from "./options.ts"
+import * as RateMeter from "./RateMeter.ts"
 import { reasonOfSilence } from "./reasonOfSilence.ts"
 import { withinOperation } from "./withinOperation.ts"
 
 const TAKE = 1000
+const TOPIC_NOT_FOUND = 11
 
 export class ConsumerImpl<A> implements Consumer<A> {
   readonly subscription: string
@@ -36,6 +39,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
   readonly #schema: PulsarSchema.PulsarSchema<A>
   readonly #parts = new Map<string, { readonly part: ConsumerPart; readonly scope: Scope.Closeable }>()
   #order: Array<ConsumerPart> = []
+  readonly #kept = new Set<string>()
   #turn = 0
   readonly #changed = Latch.makeUnsafe(false)
   #closed = false
@@ -57,13 +61,21 @@ export class ConsumerImpl<A> implements Consumer<A> {
     return this.#order.some(({ topic }) => TopicName.partitionOf(topic) >= 0)
   }
 
+  /** Subscribes to a topic that belongs to it whatever a pattern says, and makes it if need be. */
+  keep(topic: string): Effect.Effect<void, PulsarError> {
+    return Effect.suspend(() => {
+      this.#kept.add(topic)
+      return this.add(topic, true)
+    })
+  }
+
   /** Subscribes to one more topic. */
   add(topic: string, wait: boolean): Effect.Effect<void, PulsarError> {
     return Effect.gen({ self: this }, function*() {
       if (this.#parts.has(topic) || this.#closed) return
       const part = new ConsumerPart(
         this.#internals,
-        { ...this.#spec, topic },
+        { ...this.#spec, topic, forceTopicCreation: this.#spec.forceTopicCreation || this.#kept.has(topic) },
         this.#nackDelay,
         () => this.#changed.openUnsafe(),
         (from, event) => this.#heard(from, event)
@@ -73,7 +85,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
       this.#order = [...this.#order, part]
       yield* Scope.addFinalizer(scope, part.close(this.#internals.core.settings.operationTimeout))
       yield* Effect.forkIn(part.attachment.run, scope)
-      if (wait) yield* part.attachment.ready
+      if (wait) yield* Effect.catchIf(part.attachment.ready, (error) => this.#isGone(error), () => Effect.void)
     })
   }
 
@@ -82,8 +94,9 @@ export class ConsumerImpl<A> implements Consumer<A> {
     return Effect.gen({ self: this }, function*() {
       const wanted = new Set(topics)
       if (remove) {
-        for (const [topic, { scope }] of this.#parts) {
-          if (wanted.has(topic)) continue
+        for (const [topic, { part, scope }] of this.#parts) {
+          // One that was gone and is back begins anew.
+          if (this.#kept.has(topic) || (wanted.has(topic) && part.failure === undefined)) continue
           this.#parts.delete(topic)
           this.#order = this.#order.filter((part) => part.topic !== topic)
           yield* Scope.close(scope, Exit.void)
@@ -91,6 +104,11 @@ export class ConsumerImpl<A> implements Consumer<A> {
       }
       yield* Effect.forEach(wanted, (topic) => this.add(topic, false), { discard: true })
     })
+  }
+
+  /** A topic of a pattern that is not there any more is no failure of the consumer. */
+  #isGone({ reason }: PulsarError): boolean {
+    return isPattern(this.#options) && reason._tag === "Refused" && reason.code === TOPIC_NOT_FOUND
   }
 
   #heard(part: ConsumerPart, event: ConnectionEvent): void {
@@ -145,9 +163,10 @@ export class ConsumerImpl<A> implements Consumer<A> {
 
   get #end(): PulsarError | undefined {
     if (this.#closed) return closed("the consumer is closed")
-    const failed = this.#order.find(({ failure }) => failure !== undefined)
+    const failed = this.#order.find(({ failure }) => failure !== undefined && !this.#isGone(failure))
     if (failed !== undefined) return failed.failure
-    return this.#order.length > 0 && this.#order.every(({ slot }) => slot.state === "closed")
+    return !isPattern(this.#options) && this.#order.length > 0 &&
+        this.#order.every(({ slot }) => slot.state === "closed")
       ? closed("the consumer is closed")
       : undefined
   }
@@ -289,6 +308,9 @@ export class ConsumerImpl<A> implements Consumer<A> {
   ackUpTo(message: Message<A>): Effect.Effect<void, PulsarError> {
     return Effect.suspend(() => {
       if (message.part.slot.isSharedType) return invalid("a shared subscription has no order to acknowledge up to")
+      if (message.part.slot.state === "closed") {
+        return message.part.failure ?? closed("the message's consumer is closed")
+      }
       message.part.slot.ackUpTo(message.part.now(), message.id)
       message.part.acked()
       return Effect.void
@@ -385,7 +407,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
       sum.queued += slot.queued
       sum.permits += Math.max(0, slot.balance)
     }
-    return { ...sum, stalls, waited: waited.latency }
+    return { ...sum, stalls, waited: waited.latency, rate: RateMeter.sum(this.#order.map(({ rate }) => rate)) }
   })
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {

@@ -8,6 +8,7 @@ import * as Lookup from "../driver/Lookup.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { closed, PulsarError, refused } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
+import { type Rate, RateMeter } from "./RateMeter.ts"
 
 /** Telling the metrics costs more than taking a message. */
 const TELL_EVERY = 256
@@ -44,7 +45,13 @@ export class ConsumerPart {
     this.#onEvent = onEvent
     this.topic = spec.topic
     this.slot = new ConsumerSlot(client.nextId(), spec)
-    this.metrics = new TopicMetrics("consumer", spec.topic, this.#totals, client.context)
+    this.metrics = new TopicMetrics(
+      "consumer",
+      spec.topic,
+      this.#totals,
+      client.context,
+      new RateMeter(client.core.now(), client.statsInterval)
+    )
     this.slot.onTaken = (waited) => this.metrics.took(waited)
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "consumer",
@@ -56,6 +63,16 @@ export class ConsumerPart {
       onEvent: (event) => this.#heard(event),
       staysOut: () => false
     })
+  }
+
+  /** Messages taken per second. */
+  get rate(): Rate {
+    return this.#sample()
+  }
+
+  #sample(): Rate {
+    const { bytes, received } = this.slot.totals
+    return this.metrics.rate.sample(this.now(), received, bytes)
   }
 
   get #totals() {
@@ -93,6 +110,7 @@ export class ConsumerPart {
     if (this.#untold >= TELL_EVERY || !this.slot.hasMessages) {
       this.#untold = 0
       this.metrics.tell(this.#totals)
+      this.#sample()
     }
     driver.notify()
     return messages

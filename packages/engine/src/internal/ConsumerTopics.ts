@@ -7,6 +7,10 @@ import type { PulsarClient } from "../PulsarClient.ts"
 import { invalid, type PulsarError } from "../PulsarError.ts"
 import { withinOperation } from "./withinOperation.ts"
 
+/** Whether its topics are whatever a namespace has. */
+export const isPattern = ({ topic }: ConsumerOptions<any>): boolean =>
+  typeof topic === "object" && !Array.isArray(topic)
+
 /** The topic that others are named after; a pattern has none. */
 export const firstTopic = (options: ConsumerOptions<any>): string | undefined => {
   const { topic } = options

@@ -6,6 +6,7 @@
 import type * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
+import type { RateMeter } from "./RateMeter.ts"
 
 /** A quarter of a millisecond to half a minute. */
 const boundaries = Metric.exponentialBoundaries({ start: 0.25, factor: 2, count: 18 })
@@ -37,15 +38,23 @@ class Counters {
   }
 }
 
-/** Counters and one latency of a producer or a consumer. */
+/** Counters, rates and one latency of a producer or a consumer. */
 export class TopicMetrics {
   readonly histogram = new LatencyHistogram()
+  readonly rate: RateMeter
   readonly #counters: Counters
   readonly #latency: Metric.Histogram<number>
   readonly #context: Context.Context<never>
 
-  constructor(kind: "producer" | "consumer", topic: string, totals: Totals, context: Context.Context<never>) {
+  constructor(
+    kind: "producer" | "consumer",
+    topic: string,
+    totals: Totals,
+    context: Context.Context<never>,
+    rate: RateMeter
+  ) {
     this.#context = context
+    this.rate = rate
     this.#counters = new Counters(`pulsar_${kind}`, totals, topic, context)
     this.#latency = Metric.histogram(kind === "producer" ? "pulsar_producer_latency" : "pulsar_consumer_wait", {
       description: kind === "producer"

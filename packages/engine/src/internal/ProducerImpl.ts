@@ -17,6 +17,7 @@ import * as PulsarSchema from "../PulsarSchema.ts"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
 import { toMillis } from "./options.ts"
 import type { ProducerPart } from "./ProducerPart.ts"
+import * as RateMeter from "./RateMeter.ts"
 import { fromRefusal, Many, notDone, Pending, Single } from "./SendOutcomes.ts"
 
 const none: SendOptions = {}
@@ -24,6 +25,10 @@ const noProperties: Metadata.Properties = []
 
 const unfit = (error: { readonly message: string }): SendError =>
   new SendError({ reason: notDone(`the value does not fit the schema: ${error.message}`) })
+
+/** Milliseconds of the wire are whole, and never before the epoch. */
+const whole = (millis: number | undefined): number | undefined =>
+  millis === undefined ? undefined : Math.min(Math.max(0, Math.trunc(millis) || 0), Number.MAX_SAFE_INTEGER)
 
 export class ProducerImpl<A> implements Producer<A> {
   readonly topic: string
@@ -75,7 +80,7 @@ export class ProducerImpl<A> implements Producer<A> {
       sum.pending += slot.pendingMessages
       sum.pendingBytes += slot.pendingBytes
     }
-    return { ...sum, latency: histogram.latency }
+    return { ...sum, latency: histogram.latency, rate: RateMeter.sum(this.#parts.map(({ rate }) => rate)) }
   })
 
   send(value: A, options: SendOptions = none): Effect.Effect<Receipt, SendError> {
@@ -143,12 +148,12 @@ export class ProducerImpl<A> implements Producer<A> {
       key: options.keyBytes === undefined ? options.key : Buffer.from(options.keyBytes).toString("base64"),
       keyIsBase64: options.keyBytes !== undefined,
       orderingKey: options.orderingKey,
-      eventTime: options.eventTime,
+      eventTime: whole(options.eventTime),
       properties: options.properties === undefined ? noProperties : Object.entries(options.properties),
       sequenceId: options.sequenceId,
       deliverAt: options.deliverAfter === undefined
-        ? options.deliverAt
-        : this.#core.wall() + toMillis(options.deliverAfter),
+        ? whole(options.deliverAt)
+        : whole(this.#core.wall() + toMillis(options.deliverAfter)),
       isNull,
       replicateTo: options.replicateTo === undefined
         ? undefined

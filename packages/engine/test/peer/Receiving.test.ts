@@ -41,6 +41,17 @@ describe.skipIf(skipReason() !== undefined)("a consumer of Apache Pulsar", () =>
           yield* message.ackConfirmed
           yield* broker.admin("DELETE", `${path}/want-1?force=true`)
           yield* until("the first topic is gone", Effect.map(topics, (all) => all === "want-2"))
+          // It does not come back because somebody was subscribed to it, and the others go on.
+          yield* Effect.sleep("1 second")
+          const there = (yield* broker.admin("GET", `persistent/${namespace}`)) as ReadonlyArray<string>
+          assert.deepStrictEqual(there.map((topic) => topic.slice(-7)).toSorted(), ["other-1", "/want-2"].toSorted())
+          yield* producer.send(bytes("y"))
+          assert.strictEqual(text((yield* consumer.receive).value), "y")
+          yield* broker.admin("PUT", `${path}/want-1`)
+          yield* until("the first topic is back", Effect.map(topics, (all) => all === "want-1,want-2"))
+          const back = yield* Producer.make({ topic: `persistent://${namespace}/want-1`, batching: false })
+          yield* back.send(bytes("z"))
+          assert.strictEqual(text((yield* consumer.receive).value), "z")
         }).pipe(Effect.scoped))
       it.effect("of partitions follows their number, and so does a producer", () =>
         Effect.gen(function*() {

@@ -39,6 +39,21 @@ describe("a broker that stops reading", () => {
       const stored = yield* (yield* TestBroker).stored("t")
       assert.deepStrictEqual(stored.map(({ payload }) => text(payload)), ["a", "b"])
     }).pipe(Effect.provide(scripted())))
+  it.effect("and is silent is left when it answers no ping, though a write to it never ends", () =>
+    Effect.gen(function*() {
+      const wire = yield* ScriptedTransport
+      const broker = yield* TestBroker
+      const producer = yield* Producer.make({ topic: "t", batching: false, sendTimeout: 0 })
+      wire.stuck = true
+      yield* broker.fault({ command: "PONG", direction: "outbound", times: Infinity, action: { _tag: "Drop" } })
+      const sending = yield* Effect.forkChild(producer.send(bytes("a")), { startImmediately: true })
+      yield* pass(9900)
+      assert.strictEqual(wire.dials, 1)
+      wire.stuck = false
+      yield* pass(1000)
+      assert.strictEqual(wire.dials, 2)
+      yield* Fiber.join(sending)
+    }).pipe(Effect.provide(scripted({ keepAlive: "5 seconds", operationTimeout: "10 minutes" }))))
   it.effect("or reads slowly does not keep its answers from being read: writes go in turns of 256 KiB", () =>
     Effect.gen(function*() {
       const wire = yield* ScriptedTransport

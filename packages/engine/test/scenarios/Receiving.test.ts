@@ -162,6 +162,31 @@ describe("topics of a pattern", () => {
     }).pipe(Effect.provide(layer())))
 })
 
+describe("the retry topic of a pattern", () => {
+  it.effect("stays, though it does not match, and messages come back over it", () =>
+    Effect.gen(function*() {
+      const consumer = yield* Consumer.make({
+        ...earliest,
+        topic: { namespace: "public/default", pattern: /many-/ },
+        type: "shared",
+        topicsRefresh: "1 second",
+        deadLetter: { maxRedeliveries: 1, retry: true, topic: "dead", retryTopic: "again" }
+      })
+      yield* sendAll(["x"], "many-1")
+      yield* TestClock.adjust("5 seconds")
+      const first = yield* consumer.receive
+      yield* consumer.reconsumeLater(first, "1 second")
+      yield* TestClock.adjust("1 second")
+      const second = yield* consumer.receive
+      assert.deepStrictEqual([text(second.value), second.topic.slice(-5)], ["x", "again"])
+      // Once more than there may be: it goes to the dead letters at once.
+      yield* consumer.reconsumeLater(second, "1 hour")
+      const dead = yield* Consumer.make({ ...earliest, topic: "dead" })
+      const letter = yield* dead.receive
+      assert.deepInclude(letter.properties, { RECONSUMETIMES: "2", REAL_TOPIC: "persistent://public/default/many-1" })
+    }).pipe(Effect.provide(layer())))
+})
+
 describe("statistics", () => {
   it.effect("are metrics of Effect too, with histograms of what took how long", () =>
     Effect.gen(function*() {
@@ -194,4 +219,24 @@ describe("statistics", () => {
       assert.isAtMost(latency.p50, 0.001)
       assert.strictEqual(latency.p99, 40)
     }).pipe(Effect.provide(layer()), Effect.provideService(Metric.MetricRegistry, new Map())))
+  it.effect("have rates over the last whole interval, of all partitions together", () =>
+    Effect.gen(function*() {
+      const broker = yield* TestBroker
+      yield* broker.setPartitions("parts", 2)
+      const producer = yield* Producer.make({ topic: "parts", batching: false })
+      const consumer = yield* Consumer.make({ ...earliest, topic: "parts" })
+      const send = (count: number) =>
+        producer.sendAll(Array.from({ length: count }, () => ({ value: new Uint8Array(100) })))
+      yield* send(20)
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 0, bytes: 0 })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 2, bytes: 200 })
+      while ((yield* consumer.stats).received < 20) yield* consumer.receiveAll()
+      yield* TestClock.adjust("5 seconds")
+      yield* send(4)
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 2, bytes: 200 })
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual((yield* producer.stats).rate, { messages: 0.4, bytes: 40 })
+      assert.strictEqual((yield* consumer.stats).rate.messages > 0, true)
+    }).pipe(Effect.provide(layer({ statsInterval: "10 seconds" }))))
 })

@@ -4,7 +4,7 @@
  * twice, keys keep their order, the consumer sees everything, and at rest both sides count the same permits.
  */
 import { CurrentHost, type Sim, simTest } from "@perigee/sim"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, Schedule } from "effect"
 import { Consumer, Producer, PulsarClient, type SendError, Transport } from "../../src/index.ts"
 import { type CommandName, type FaultAction, TestBroker } from "../../src/testing/index.ts"
 import { numberOf, numbersOf, payloadOf } from "./support/payloads.ts"
@@ -41,6 +41,8 @@ const troubles: ReadonlyArray<readonly [CommandName, FaultAction]> = [
   ["FLOW", disconnect],
   ["CONNECT", disconnect],
   ["CONNECTED", { _tag: "Delay", millis: 2000 }],
+  ["CONNECTED", { _tag: "Drop" }],
+  ["SEND_ERROR", disconnect],
   ["LOOKUP", notReady],
   ["LOOKUP", { _tag: "Delay", millis: 700 }],
   ["LOOKUP_RESPONSE", disconnect],
@@ -180,6 +182,9 @@ simTest("every send ends once, what was acknowledged is stored, the consumer see
             Effect.forkScoped({ startImmediately: true })
           )
         )
+        // The scheduler may take its time over the fiber; where there is room for all, the next submission comes after this one.
+        const goal = maxPending < 1000 ? 0 : sent
+        yield* Effect.repeat(Effect.delay(producer.stats, 1), { until: ({ messages }) => messages >= goal })
         sim.sometimes((yield* producer.stats).pending >= maxPending, "waited for room")
         yield* Effect.sleep(rng.int(2500))
       }
@@ -250,6 +255,73 @@ simTest("every send ends once, what was acknowledged is stored, the consumer see
       sim.sometimes(connections.some(({ sessions }) => sessions > 1), "reconnected")
     }).pipe(Effect.scoped, Effect.provide(client))
   }))
+
+simTest(
+  "a program that dies and goes on after the broker's last number stores everything once, in order, whoever dies",
+  {
+    seeds: 100,
+    chaos: "20 seconds",
+    faults: [...weather, "kill", "lateTimers"],
+    maxDead: 2,
+    sometimes: ["client died", "broker died", "resumed in the middle", "began again"]
+  },
+  (sim) =>
+    Effect.gen(function*() {
+      runs++
+      const rng = sim.world.stream("scenario")
+      const broker = yield* TestBroker.make({ brokers: 2, deduplication: true, keepAlive: "5 seconds" })
+      const brokers = [brokerHost(sim, broker, 0), brokerHost(sim, broker, 1)]
+      const total = sim.count("messages", 120)
+      // Not by key: then a number that is stored says nothing of those below it.
+      const batching = rng.pick([false, { maxMessages: 4 }, { maxMessages: 50 }] as const)
+      const size = rng.pick([1, 6, 20])
+      let finished = false
+      /** One producer's life: goes on where the broker is, and fails with the first send whose end is not known. */
+      const life = Effect.gen(function*() {
+        const producer = yield* Producer.make({ topic, name: "p", batching, sendTimeout: "8 seconds" })
+        // Numbers are sequence ids: what the broker has is what it says, and nothing else has to be kept anywhere.
+        let next = (yield* producer.lastSequenceId) + 1
+        sim.sometimes(next > 0 && next < total, "resumed in the middle")
+        for (; next < total; next += size) {
+          const values = Array.from({ length: Math.min(size, total - next) }, (_, at) => next + at)
+          // In one submission, so in order whatever the scheduler does.
+          yield* producer.sendAll(
+            values.map((value) => ({ value: payloadOf(value), sequenceId: value, key: `k${value % 3}` }))
+          )
+          yield* Effect.sleep(rng.int(400))
+        }
+        finished = true
+        sim.always((yield* producer.lastSequenceId) === total - 1, "the last number is the last message's")
+      }).pipe(Effect.scoped)
+      const program = Layer.effectDiscard(
+        Effect.forkScoped(
+          Effect.retry(life, {
+            while: () => {
+              sim.reachable("began again")
+              return true
+            },
+            schedule: Schedule.spaced("1 second")
+          })
+        )
+      ).pipe(Layer.provide(client))
+      const host = sim.host("client", program)
+      const trouble = yield* Effect.forkScoped(gremlin(sim, broker, () => undefined))
+      yield* Effect.sleep("25 seconds")
+      yield* Fiber.interrupt(trouble)
+      yield* broker.clearFaults
+      yield* sim.calm
+      yield* sim.eventually(() => finished, "the program comes to its end", { within: 20 * 60_000, every: 500 })
+      const stored = numbersOf(yield* Effect.orDie(broker.stored(topic)))
+      sim.always(new Set(stored).size === stored.length, "nothing is stored twice", { stored: stored.length })
+      sim.always(stored.length === total, "everything is stored", { stored: stored.length, total })
+      for (let key = 0; key < 3; key++) {
+        const ofKey = stored.filter((value) => value % 3 === key)
+        sim.always(ofKey.every((value, at) => at === 0 || value > ofKey[at - 1]!), "a key keeps its order", { key })
+      }
+      sim.sometimes(host.boots > 1, "client died")
+      sim.sometimes(brokers.some(({ boots }) => boots > 1), "broker died")
+    })
+)
 
 // The rate is of a whole run; the simulator's own command runs without a test runner.
 if (process.env["VITEST"] !== undefined) {

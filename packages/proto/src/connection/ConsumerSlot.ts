@@ -4,40 +4,18 @@
  * @since 0.1.0
  */
 import { Deque } from "../internal/Deque.ts"
-import { type ReceivedEntry, ReceivedMessage } from "../ReceivedMessage.ts"
+import { ReceivedMessage } from "../ReceivedMessage.ts"
 import { BatchCursor } from "../wire/Batch.ts"
 import { ChunkAssembler } from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
-import * as Compression from "../wire/Compression.ts"
 import * as MessageId from "../wire/MessageId.ts"
 import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
 import { Acks } from "./Acks.ts"
 import type { ConsumerSpec } from "./ConsumerSpec.ts"
+import { type Delivered, inflate, isOpen, openCount } from "./Delivered.ts"
 import { type BrokerFailure, type Events, truncate } from "./Events.ts"
 import { Redelivery } from "./Redelivery.ts"
 import { StallWatch } from "./StallWatch.ts"
-
-interface Delivered extends ReceivedEntry {
-  readonly payload: Uint8Array
-  readonly ackSet: ReadonlyArray<bigint> | undefined
-  readonly arrivedAt: number
-  /** Permits it cost: its messages, without those of a batch that are acknowledged already. */
-  readonly permits: number
-  /** How many of those were repaid. */
-  repaid: number
-  cursor: BatchCursor | undefined
-}
-
-const isOpen = (ackSet: ReadonlyArray<bigint>, index: number): boolean =>
-  ((ackSet[index >>> 6] ?? 0n) >> BigInt(index & 63) & 1n) === 1n
-
-/** Messages of a batch that are still to be handed out: what brokers count a batch as. */
-const openCount = (ackSet: ReadonlyArray<bigint> | undefined, size: number): number => {
-  if (ackSet === undefined) return size
-  let open = 0
-  for (let index = 0; index < size; index++) if (isOpen(ackSet, index)) open++
-  return open
-}
 
 /** @category models @since 0.1.0 */
 export class ConsumerSlot {
@@ -233,6 +211,7 @@ export class ConsumerSlot {
           continue
         }
         entry.cursor = new BatchCursor(payload, size)
+        this.#known(entry, size)
       }
       this.#members(entry, entry.cursor, size, max, taken, events)
     }
@@ -243,6 +222,13 @@ export class ConsumerSlot {
     if (this.#queue.length === 0) this.#notified = false
     this.replenish(push)
     return taken
+  }
+
+  /** What the broker knows to be acknowledged stays so: a set that says "up to here" is about the rest of its batch too. */
+  #known({ ackSet, id }: Delivered, size: number): void {
+    if (ackSet === undefined) return
+    const acks = this.acks.track(id, size)
+    for (let index = 0; index < size; index++) if (!isOpen(ackSet, index)) acks.clear(index)
   }
 
   #members(
@@ -273,10 +259,7 @@ export class ConsumerSlot {
         return
       }
       const { batchIndex } = message
-      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) {
-        acks.clear(batchIndex)
-        continue
-      }
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) continue
       entry.repaid++
       this.#leave(1, 0)
       if (cursor.isCompactedOut) {
@@ -301,20 +284,11 @@ export class ConsumerSlot {
   }
 
   #inflate(entry: Delivered, maxMessageSize: number, events: Events): Uint8Array | undefined {
-    const { metadata } = entry
-    if (metadata.compression === 0) return entry.payload
     try {
-      const ceiling = entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes
-      // A message that was compressed to fit may be larger than the limit; a hundredfold is no message.
-      return Compression.decompress(
-        metadata.compression,
-        entry.payload,
-        metadata.uncompressedSize,
-        Math.max(ceiling * 16, 64 << 20)
-      )
+      return inflate(entry, entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes)
     } catch (error) {
       this.#report(entry.id, error, events)
-      this.totals.dropped += metadata.batchSize ?? 1
+      this.totals.dropped += entry.permits
       return undefined
     }
   }

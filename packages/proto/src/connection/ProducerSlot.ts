@@ -90,7 +90,7 @@ export class ProducerSlot {
     if (this.state === "closed") return { _tag: "Closed", why: this.closedWhy }
     if (this.pendingMessages >= this.spec.maxPending) return { _tag: "Full" }
     const sequence = message.sequenceId ?? this.#next
-    if (sequence < this.#next && message.sequenceId !== undefined) {
+    if (message.sequenceId !== undefined && !(sequence >= this.#next && Number.isSafeInteger(sequence))) {
       return { _tag: "SequenceNotIncreasing", last: this.#next - 1, received: sequence }
     }
     const size = message.payload.length

@@ -251,6 +251,20 @@ describe("acknowledgement", () => {
     assert.isFalse(slot.ackUpTo(0, MessageId.make(1n, 9n, -1, 70, 70)))
   })
 
+  it("up to the middle of a batch leaves acknowledged what the broker says is, though nobody took it yet", () => {
+    const harness = new Harness().connect()
+    const slot = consumer({ batchIndexAck: true, ackGroupTime: 0 })
+    harness.subscribe(slot)
+    // The last of the four was acknowledged before.
+    harness.deliver(3, 0, batch("a", "b", "c", "d"), { batchSize: 4 }, { ackSet: [0b0111n] })
+    const [, second] = harness.connection.consumers.take(0, slot, 2)
+    harness.seen()
+    slot.ackUpTo(0, second!.id)
+    harness.tick(0)
+    const ack = harness.seen().find(({ type }) => type === Type.ACK)
+    assert.deepStrictEqual(ack!.command.ack!.messageId[0]!.ackSet, [0b0100n])
+  })
+
   it("up to the middle of a batch never covers its rest; trackers below go", () => {
     for (const [batchIndexAck, expected] of [[false, "1"], [true, "2/4"]] as const) {
       const { acks, harness, slot } = setup({ batchIndexAck, ackGroupTime: 0 })

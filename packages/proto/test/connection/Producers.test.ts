@@ -113,6 +113,9 @@ describe("sending", () => {
     assert.deepInclude(send(slot, outcomes, 0, "x".repeat(1001)), { _tag: "TooLarge", limit: 1000 })
     send(slot, outcomes, 0, "a", 0, { sequenceId: 10 })
     assert.deepInclude(send(slot, outcomes, 1, "a", 0, { sequenceId: 10 }), { _tag: "SequenceNotIncreasing", last: 10 })
+    for (const sequenceId of [NaN, 11.5, 2 ** 53, -1]) {
+      assert.deepInclude(send(slot, outcomes, 1, "a", 0, { sequenceId }), { _tag: "SequenceNotIncreasing", last: 10 })
+    }
     send(slot, outcomes, 1)
     assert.deepInclude(send(slot, outcomes, 2), { _tag: "Full" })
     harness.seen()
