@@ -369,8 +369,23 @@ const disk: ReadonlyArray<Family> = [
 /** Losing the disk itself: beyond what most systems promise, so it belongs to no group and is asked for by name. */
 const wipe: Family = family("wipe", "custom", { most: 2, duration: [20, 3000] }, kill(true, true))
 
+/** A rack or a building without power: as many processes go down as are there, so that it is asked for by name. */
+const zone: Family = family("zone", "custom", { most: 2, duration: [20, 3000] }, (chaos, fault) => {
+  const zones = [...new Set(chaos.hosts.flatMap((host) => host.alive ? host.zone ?? [] : []))]
+  const hit = fault.target ?? zones[fault.pick % Math.max(1, zones.length)]
+  const hosts = chaos.hosts.filter((host) => host.zone === hit && host.alive)
+  if (hit === undefined || hosts.length === 0 || dead(chaos) + hosts.length > chaos.maxDead) return undefined
+  for (const host of hosts) host.kill({ power: true, torn: fault.level % 2 === 1 })
+  return {
+    target: `${hit}: ${hosts.map((host) => host.name).join(",")}`,
+    end: () => {
+      for (const host of hosts) host.reboot()
+    }
+  }
+})
+
 /** Every built-in family. */
-export const families: ReadonlyArray<Family> = [...network, ...process, ...disk, wipe]
+export const families: ReadonlyArray<Family> = [...network, ...process, ...disk, wipe, zone]
 
 const groups: Readonly<Record<string, ReadonlyArray<Family>>> = { network, process, disk }
 

@@ -2,18 +2,29 @@
  * A planned fault as data, and what carries out a kind of it.
  */
 import type { Rng } from "./internal/Rng.ts"
+import type { Field } from "./Trace.ts"
 import type { Host } from "./world/Host.ts"
 import type { Network } from "./world/Network.ts"
 import type { World } from "./world/World.ts"
+
+/** An event that a fault waits for. */
+export interface Trigger {
+  readonly event: string
+  readonly host?: string | undefined
+  /** Fields that the event has, `{ producer: "a" }`; others are not looked at. */
+  readonly where?: Readonly<Record<string, Field>> | undefined
+  /** Which of the matching events, from 1. */
+  readonly nth: number
+}
 
 /** One planned fault. */
 export interface Fault {
   /** The family that carries it out. */
   readonly kind: string
-  /** Virtual milliseconds after the start of the run. Ignored when `on` is given. */
+  /** Virtual milliseconds after the start of the run, or after its setup when it has one. Ignored when `on` is given. */
   readonly at: number
-  /** Fires at the nth event with this name (of this host) instead of at a time. */
-  readonly on?: { readonly event: string; readonly host?: string | undefined; readonly nth: number } | undefined
+  /** Fires at the nth event with this name (of this host) from then on instead of at a time. */
+  readonly on?: Trigger | undefined
   /** Virtual milliseconds until it ends; zero for an instant. */
   readonly for: number
   /** Chooses the target among what exists when the fault fires. */

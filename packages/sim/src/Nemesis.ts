@@ -3,11 +3,15 @@
  * printed, shrunk, stored and replayed after the code has changed.
  */
 import { families, UnknownFault } from "./Families.ts"
-import type { Chaos, Family, Fault } from "./Fault.ts"
+import type { Chaos, Family, Fault, Trigger } from "./Fault.ts"
 import type { Field, TraceEvent } from "./Trace.ts"
 
 export { drawPlan, families, resolve, UnknownFault } from "./Families.ts"
-export { type Applied, type Chaos, type Family, type Fault, formatFault } from "./Fault.ts"
+export { type Applied, type Chaos, type Family, type Fault, formatFault, type Trigger } from "./Fault.ts"
+
+const matches = ({ event: name, host, where = {} }: Trigger, event: TraceEvent): boolean =>
+  event.name === name && (host === undefined || host === event.host) &&
+  Object.entries(where).every(([field, value]) => event.fields[field] === value)
 
 /** Carries a plan out. */
 export class Nemesis {
@@ -27,7 +31,7 @@ export class Nemesis {
   /** Arms every fault of a plan; times count from now. */
   start(plan: ReadonlyArray<Fault>): void {
     if (this.#stopped) return
-    const waiting: Array<{ fault: Fault; on: NonNullable<Fault["on"]>; left: number }> = []
+    const waiting: Array<{ fault: Fault; on: Trigger; left: number }> = []
     for (const fault of plan) {
       if (fault.on !== undefined) waiting.push({ fault, on: fault.on, left: fault.on.nth })
       else this.#cancel.push(this.#chaos.world.after(fault.at * 1000, () => this.inject(fault)))
@@ -40,8 +44,7 @@ export class Nemesis {
     this.#chaos.world.trace.observe((event: TraceEvent) => {
       if (!armed) return
       for (const entry of waiting) {
-        if (event.name !== entry.on.event) continue
-        if (entry.on.host !== undefined && entry.on.host !== event.host) continue
+        if (!matches(entry.on, event)) continue
         // Never inside the program's own call: the fault follows it as the next thing that happens.
         if (--entry.left === 0) this.#chaos.world.after(0, () => this.inject(entry.fault))
       }

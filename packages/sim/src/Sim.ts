@@ -18,6 +18,16 @@ import { Port, type PortOptions } from "./world/Port.ts"
 import { type Program, Programs } from "./world/Process.ts"
 import { World } from "./world/World.ts"
 
+/** What a scenario may say about a machine. */
+export interface HostOptions {
+  /** No fault kills, stops or pauses it. */
+  readonly stable?: boolean | undefined
+  /** Whether its process is started at once; on by default. */
+  readonly boot?: boolean | undefined
+  /** Machines of one zone lose power together under the fault `zone`. */
+  readonly zone?: string | undefined
+}
+
 /** A host layer that provides nothing. */
 const emptyLayer = Layer.empty as Layer.Layer<any>
 
@@ -90,7 +100,7 @@ export class Sim implements Assert {
     this.nemesis.start(options.plan)
   }
 
-  #make<R>(name: string, layer: Layer.Layer<R, any, HostServices>): Host<R> {
+  #make<R>(name: string, layer: Layer.Layer<R, any, HostServices>, zone?: string): Host<R> {
     const host = new Host<R>(
       {
         world: this.world,
@@ -105,7 +115,8 @@ export class Sim implements Assert {
         }
       },
       name,
-      layer
+      layer,
+      zone
     )
     this.#hosts.push(host)
     return host
@@ -114,22 +125,22 @@ export class Sim implements Assert {
   // --- the world ---------------------------------------------------------------------------------------------------
 
   /**
-   * Adds a machine whose process runs `layer`, and starts it. Faults may kill it unless `stable`; after a kill the
-   * layer is built again on what its disk kept.
+   * Adds a machine whose process runs `layer`, and starts it. After a kill the layer is built again on what its disk
+   * kept.
    */
   host(name: string): Host
   host<R>(
     name: string,
     layer: Layer.Layer<R, any, HostServices>,
-    options?: { readonly stable?: boolean | undefined; readonly boot?: boolean | undefined }
+    options?: HostOptions
   ): Host<R>
   host(
     name: string,
     layer: Layer.Layer<any, any, HostServices> = emptyLayer,
-    options: { readonly stable?: boolean | undefined; readonly boot?: boolean | undefined } = {}
+    options: HostOptions = {}
   ): Host<any> {
     if (this.#hosts.some((host) => host.name === name)) throw new Error(`two hosts are named ${name}`)
-    const host = this.#make(name, layer)
+    const host = this.#make(name, layer, options.zone)
     if (options.stable !== true) this.#prey.push(host)
     if (options.boot !== false) host.boot()
     return host
@@ -142,11 +153,11 @@ export class Sim implements Assert {
     name: string,
     size: number,
     layer: (index: number) => Layer.Layer<R, any, HostServices>,
-    options?: { readonly stable?: boolean | undefined }
+    options?: (index: number) => HostOptions
   ): ReadonlyArray<Host<R>> {
     return Array.from(
       { length: this.count(`hosts ${name}`, size) },
-      (_, index) => this.host(`${name}-${index + 1}`, layer(index), options)
+      (_, index) => this.host(`${name}-${index + 1}`, layer(index), options?.(index))
     )
   }
 

@@ -15,25 +15,12 @@ import { remember } from "../src/Scenario.ts"
 import { digest, hashes, inWorkers } from "./fixtures/digest.ts"
 import { defects, line } from "./fixtures/lineCampaign.ts"
 import { emptyStore, receiver, sender } from "./fixtures/Line.ts"
+import { environment, node, onSources, root } from "./fixtures/node.ts"
 import { otherNodes, stripped } from "./fixtures/otherNode.ts"
 import { fault, names, run } from "./fixtures/run.ts"
 
-const root = fileURLToPath(new URL("../../..", import.meta.url))
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const execute = promisify(execFile)
-
-/** Runs Node as a user's shell would: without the marks of the test runner around it. */
-const node = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) =>
-  new Promise<{ readonly code: number; readonly text: string }>((resolve) => {
-    const { NODE_TEST_CONTEXT: _context, VITEST: _vitest, ...clean } = process.env
-    execFile(
-      process.execPath,
-      args,
-      { cwd: root, env: { ...clean, ...env } },
-      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 1), text: stdout + stderr })
-    )
-  })
-const onSources = ["--conditions=@perigee/source"]
 
 const withFolder = async <A>(use: (folder: string) => Promise<A>): Promise<A> => {
   const folder = mkdtempSync(join(tmpdir(), "sim-acceptance-"))
@@ -50,8 +37,8 @@ describe("the same seed gives the same trace", () => {
   let once: Promise<string> | undefined
   const own = () => once ??= hashes(1, seeds).then(digest)
   const inProcess = async (flags: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) => {
-    const { stdout } = await execute(process.execPath, [...onSources, ...flags, file, String(seeds)], {
-      env: { ...process.env, ...env }
+    const { stdout } = await execute(process.execPath, [onSources, ...flags, file, String(seeds)], {
+      env: environment(env)
     })
     return stdout
   }
@@ -256,7 +243,7 @@ describe("every kind of fault can be seen by the program that it hits", () => {
     const result = run((sim) =>
       Effect.gen(function*() {
         sim.host("srv", echo)
-        const box = sim.host("box")
+        const box = sim.host("box", Layer.empty, { zone: "rack" })
         const loop = (work: Effect.Effect<unknown, unknown, CurrentHost>) =>
           Effect.gen(function*() {
             while (sim.now < 2000) {
@@ -283,7 +270,8 @@ describe("every kind of fault can be seen by the program that it hits", () => {
     drift: { level: 500 },
     lateTimers: { level: 150 },
     stop: { level: 1000 },
-    crashStorm: { level: 3 }
+    crashStorm: { level: 3 },
+    zone: { target: "rack" }
   }
   const usual = observe([]).seen
 
@@ -313,7 +301,7 @@ it("a stored plan replays after the program has changed its random draws", () =>
 it("the corpus is replayed before any seed", () =>
   withFolder(async (folder) => {
     const defect = { PLANTED_DEFECT: "cursor stored before delivery", PLANTED_CORPUS: folder }
-    const test = [...onSources, "--test", path("fixtures/planted/line.ts")]
+    const test = ["--test", path("fixtures/planted/line.ts")]
     await node(test, defect)
     const [name] = readdirSync(folder)
     const file = join(folder, name!)
@@ -349,16 +337,15 @@ it(
   () =>
     withFolder(async (folder) => {
       const env = { PLANTED_DEFECT: "cursor stored before delivery", PLANTED_CORPUS: folder }
-      const found = await node([...onSources, "--test", path("fixtures/planted/line.ts")], env)
+      const found = await node(["--test", path("fixtures/planted/line.ts")], env)
       assert.strictEqual(found.code, 1, found.text)
       assert.match(found.text, /shrunk {2}\d+ faults? to [0-6]\b/)
       assert.strictEqual(readdirSync(folder).length, 1)
       const [, command] = /replay: (.+)/.exec(found.text)!
       const trace = / trace {3}([\da-f]{16}) \(reproduced\)/.exec(found.text)![1]!
-      const { NODE_TEST_CONTEXT: _context, VITEST: _vitest, ...clean } = process.env
       // The host's own Node may be too old to read TypeScript; a user of it would not have come this far.
       const PATH = `${join(root, "node_modules/.bin")}:${process.env["PATH"]}`
-      const again = await execute("sh", ["-c", command!], { cwd: root, env: { ...clean, ...env, PATH } }).then(
+      const again = await execute("sh", ["-c", command!], { cwd: root, env: environment({ ...env, PATH }) }).then(
         () => assert.fail("the replay passes"),
         (error: { readonly stdout: string; readonly stderr: string }) => error.stdout + error.stderr
       )
@@ -389,7 +376,7 @@ describe("the package", () => {
     }
   })
   it("works under plain `node --test`", async () => {
-    const { code, text } = await node([...onSources, "--test", path("fixtures/planted/line.ts")], { SIM_SEEDS: "20" })
+    const { code, text } = await node(["--test", path("fixtures/planted/line.ts")], { SIM_SEEDS: "20" })
     assert.strictEqual(code, 0, text)
     assert.match(text, /pass 1\b/)
   }, 60_000)

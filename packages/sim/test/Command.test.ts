@@ -1,35 +1,18 @@
 // The command and the runners, as a user meets them: in processes of their own.
 import { assert, describe, it } from "@effect/vitest"
-import { execFile } from "node:child_process"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { parse } from "../src/cli/Arguments.ts"
+import { node } from "./fixtures/node.ts"
 
-const root = fileURLToPath(new URL("../../..", import.meta.url))
 const bin = fileURLToPath(new URL("../bin/perigee-sim.mjs", import.meta.url))
 const planted = fileURLToPath(new URL("fixtures/planted/line.ts", import.meta.url))
 const leaky = fileURLToPath(new URL("fixtures/planted/leaky.ts", import.meta.url))
 const exits = fileURLToPath(new URL("fixtures/planted/exits.ts", import.meta.url))
 const hoards = fileURLToPath(new URL("fixtures/planted/hoards.ts", import.meta.url))
 
-interface Outcome {
-  readonly code: number
-  readonly text: string
-}
-
-const node = (args: ReadonlyArray<string>, env: Readonly<Record<string, string>> = {}) =>
-  new Promise<Outcome>((resolve) => {
-    // Runs as a user's shell would: without the marks of the test runner around it.
-    const { NODE_TEST_CONTEXT: _context, VITEST: _vitest, ...clean } = process.env
-    execFile(
-      process.execPath,
-      ["--conditions=@perigee/source", ...args],
-      { cwd: root, env: { ...clean, ...env } },
-      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 1), text: stdout + stderr })
-    )
-  })
 const sim = (args: ReadonlyArray<string>, env?: Readonly<Record<string, string>>) => node([bin, ...args], env)
 
 const withFolder = async (use: (folder: string) => Promise<void>) => {
@@ -109,9 +92,8 @@ describe("perigee-sim", () => {
   it("stops after the minutes it was given, and follows the day", async () => {
     const { code, text } = await sim([planted, "--minutes", "0.05", "--workers", "1", "--base", "date"])
     assert.strictEqual(code, 0, text)
-    const [, seeds, seconds] = / seeds +(\d+) .* in ([\d.]+) s/.exec(text)!
-    assert.isAbove(Number(seeds), 1)
-    assert.isBelow(Number(seconds), 30)
+    // It has come to an end, although nothing bounds the number of seeds.
+    assert.isAbove(Number(/ seeds +(\d+) /.exec(text)![1]), 1)
   }, 60_000)
   it("repeats some runs in a fresh thread, where nothing can be left of earlier ones", async () => {
     const clean = await sim([planted, "--seeds", "60", "--workers", "1", "--base", "1"])

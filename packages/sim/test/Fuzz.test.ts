@@ -24,6 +24,7 @@ describe("fuzz", () => {
   }, 60_000)
   it("finds an input that takes too long, and one that never ends", async () => {
     assert.strictEqual((await run("slow", { runs: 20_000 })).crash?.kind, "slow")
+    assert.isUndefined((await run("slowOnce", { runs: 2000 })).crash)
     const endless = await run("endless", { runs: 200_000, hangMs: 1000 })
     assert.strictEqual(endless.crash?.kind, "hang")
     assert.strictEqual(endless.crash!.input[0], 0x7b)

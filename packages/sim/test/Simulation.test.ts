@@ -306,6 +306,36 @@ describe("the beginning of a run", () => {
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     assert.deepStrictEqual(served, ["db-1", "db-2"])
   })
+  it("a fault can wait for an event with certain fields", () => {
+    const result = run((sim) =>
+      Effect.gen(function*() {
+        const host = sim.host("server")
+        for (const [producer, n] of [["b", 1], ["a", 1], ["b", 2], ["a", 2], ["b", 3]] as const) {
+          sim.event("publish", { producer, n })
+          yield* Effect.sleep(1)
+          sim.always(
+            host.alive === !(producer === "b" && n === 3 || producer === "a" && n === 2),
+            "killed after a's second"
+          )
+        }
+      }), { plan: [fault("kill", 0, { for: 100, on: { event: "publish", where: { producer: "a" }, nth: 2 } })] })
+    assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
+  })
+  it.each([[2, 0], [3, 3]])(
+    "with %i dead allowed, %i machines of a zone of three lose power together",
+    (maxDead, dead) => {
+      const result = run((sim) =>
+        Effect.gen(function*() {
+          const nodes = sim.cluster("node", 6, () => Layer.empty, (index) => ({ zone: index % 2 === 0 ? "a" : "b" }))
+          yield* Effect.sleep(50)
+          sim.always(nodes.filter((node) => !node.alive).length === dead, "as many as are there, or none")
+          sim.always(nodes.every((node) => node.alive || node.zone === "b"), "all of one zone")
+          yield* Effect.sleep(100)
+          sim.always(nodes.every((node) => node.alive), "and they come back")
+        }), { plan: [fault("zone", 10, { for: 100, target: "b" })], config: { maxDead } })
+      assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
+    }
+  )
   it("shrinking tries fewer machines of a cluster", async () => {
     const definition = Campaign.define("cluster", { sometimes: ["x"] }, (sim) =>
       Effect.gen(function*() {
@@ -316,6 +346,27 @@ describe("the beginning of a run", () => {
     const { failure } = await Campaign.campaign(definition, { base: Seed.make(1), seeds: 5 })
     assert.deepStrictEqual(failure?.shrunk?.recipe.config.sizes, { "hosts node": 3 })
   })
+})
+
+it("who gives up on a process that is frozen or dies waits for neither", () => {
+  const result = run((sim) =>
+    Effect.gen(function*() {
+      const host = sim.host("slow", Layer.empty, { stable: true })
+      yield* host.ready
+      const released = Effect.fn("Slow.release")(function*() {
+        yield* Effect.sleep("1 hour")
+      })
+      const call = host.run(Effect.ensuring(Effect.never, released()))
+      yield* Effect.forkChild(Effect.andThen(Effect.sleep(50), Effect.sync(() => host.pause())))
+      yield* Effect.timeoutOption(call, 100)
+      sim.always(Math.round(sim.now) === 100, "frozen: given up in time", { now: sim.now })
+      host.resume()
+      yield* Effect.forkChild(Effect.andThen(Effect.sleep(200), Effect.sync(() => host.kill())))
+      yield* Effect.timeoutOption(call, 100)
+      sim.always(Math.round(sim.now) === 300, "killed while it cleaned up: given up with it", { now: sim.now })
+    })
+  )
+  assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
 })
 
 describe("a process that is asked to stop", () => {

@@ -18,6 +18,7 @@ simTest("every accepted event is accounted for whatever the store does", {
     "failed for good",
     "refused as fatal",
     "timed out and stored",
+    "interrupted while publishing",
     "shut down while busy"
   ]
 }, (sim) =>
@@ -95,7 +96,10 @@ simTest("every accepted event is accounted for whatever the store does", {
           for (let i = 0; i < sim.count("rounds", 6); i++) {
             const payloads = Array.from({ length: rng.pick([1, 50, 900]) }, (_, n) =>
               `{"p":${producer},"i":${i},"n":${n}}`)
-            yield* Effect.ignore(bus.publishAllRaw(payloads, { until: rng.chance(0.3) ? "durable" : "accepted" }))
+            const publish = bus.publishAllRaw(payloads, { until: rng.chance(0.3) ? "durable" : "accepted" })
+            // Some callers lose patience, at any step of it.
+            const ended = yield* Effect.timeoutOption(Effect.ignore(publish), rng.pick([2, 50, 600_000]))
+            sim.sometimes(ended._tag === "None", "interrupted while publishing")
             yield* Effect.sleep(rng.int(30))
           }
         }), { concurrency: "unbounded" }))

@@ -17,7 +17,7 @@ const lawsOn = (fs: FileSystem.FileSystem) => {
 }
 
 simTest("the store on the simulated disk obeys the laws of stores", {
-  seeds: 15,
+  seeds: 8,
   chaos: "2 minutes",
   faults: ["freezeDisk", "lateTimers", "clockJump", "drift"],
   sometimes: ["with something wrong"],

@@ -33,7 +33,7 @@ import type { Programs } from "./Process.ts"
 import { makeRandom, makeSecureRandom } from "./Random.ts"
 import { SimScheduler } from "./Scheduler.ts"
 import * as SimSocket from "./Socket.ts"
-import type { World } from "./World.ts"
+import type { Owner, World } from "./World.ts"
 
 /** The process that was to answer has been killed. */
 export class HostDown extends Data.TaggedError("HostDown")<{ readonly host: string }> {
@@ -113,15 +113,18 @@ export class Host<R = never> {
   #boots = 0
   /** Processes that were killed here. */
   deaths = 0
+  /** What it fails together with: a rack, a building. */
+  readonly zone: string | undefined
   /** The process was stopped in order and is not expected back. */
   stopped = false
   /** The process is shutting down in order. */
   stopping = false
   readonly #old: Array<SimScheduler> = []
 
-  constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>) {
+  constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>, zone?: string) {
     this.#around = around
     this.name = name
+    this.zone = zone
     this.#layer = layer
     this.disk = new SimDisk(around.world, name)
     around.network.setName(name, name)
@@ -192,6 +195,7 @@ export class Host<R = never> {
 
   #context(scheduler: SimScheduler): Context.Context<HostServices> {
     const { buggify, ledger, lateness, network, programs, world } = this.#around
+    const clock = (owner: Owner) => SimClock.make(world, owner, this.clock, lateness)
     const host = CurrentHost.of({
       name: this.name,
       socket: (address, options) => SimSocket.makeClient(network, scheduler, this.name, address, options),
@@ -199,11 +203,11 @@ export class Host<R = never> {
     })
     return Context.make(CurrentHost, host).pipe(
       Context.add(Scheduler.Scheduler, scheduler),
-      Context.add(Clock.Clock, SimClock.make(world, scheduler, this.clock, lateness)),
+      Context.add(Clock.Clock, clock(scheduler)),
       Context.add(Random.Random, makeRandom(world, this.name)),
       Context.add(SecureRandom.SecureRandom, makeSecureRandom(world, this.name)),
       Context.add(FileSystem.FileSystem, this.disk.fileSystem(scheduler)),
-      Context.add(ChildProcessSpawner.ChildProcessSpawner, programs.spawner(this.name)),
+      Context.add(ChildProcessSpawner.ChildProcessSpawner, programs.spawner({ name: this.name, clock })),
       Context.add(Logger.CurrentLoggers, new Set([makeLogger(world, this.name)])),
       Context.add(Tracer.Tracer, makeTracer(this.name)),
       Context.add(Console.Console, makeConsole(world, this.name)),
@@ -242,8 +246,28 @@ export class Host<R = never> {
       return Effect.suspend(() => {
         settled = true
         incarnation.waiting.delete(wake)
-        return fiber === undefined || !incarnation.scheduler.alive ? Effect.void : Fiber.interrupt(fiber)
+        if (fiber === undefined || !incarnation.scheduler.alive) return Effect.void
+        fiber.interruptUnsafe()
+        // A process that is frozen hears of it later, and keeps nobody waiting.
+        return incarnation.scheduler.paused ? Effect.void : this.#ended(incarnation, fiber)
       })
+    })
+  }
+
+  /** Completes when a fiber of a process has ended, or the process before it. */
+  #ended(incarnation: Incarnation<R>, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> {
+    return Effect.callback<void>((resume) => {
+      const finish = () => {
+        incarnation.waiting.delete(look)
+        resume(Effect.void)
+      }
+      const look = () => {
+        if (this.#current === incarnation) incarnation.waiting.add(look)
+        else finish()
+      }
+      incarnation.waiting.add(look)
+      fiber.addObserver(finish)
+      return Effect.sync(() => void incarnation.waiting.delete(look))
     })
   }
 
@@ -336,13 +360,7 @@ export class Host<R = never> {
       Scope.close(incarnation.scope, Exit.void)
     )
     return Effect.andThen(
-      Effect.callback<void>((resume) => {
-        const fiber = Effect.runForkWith(incarnation.base)(closing)
-        const done = () => resume(Effect.void)
-        incarnation.waiting.add(done)
-        fiber.addObserver(done)
-        return Effect.sync(() => void incarnation.waiting.delete(done))
-      }),
+      Effect.suspend(() => this.#ended(incarnation, Effect.runForkWith(incarnation.base)(closing))),
       Effect.sync(() => {
         if (this.#current !== incarnation) return
         this.#current = undefined

@@ -3,6 +3,7 @@
  * scheduler of its own, SIGKILL drops it and every other signal interrupts it.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -18,7 +19,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
 import { SimScheduler } from "./Scheduler.ts"
-import type { World } from "./World.ts"
+import type { Owner, World } from "./World.ts"
 
 /** What a simulated program sees of its process. */
 export interface ProgramIo {
@@ -36,6 +37,12 @@ export type Program = (io: ProgramIo) => Effect.Effect<number, unknown>
 const pipeChunks = 64
 
 const signals: Record<string, number> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGKILL: 9, SIGTERM: 15 }
+
+/** The machine that processes run on: its name, and its clock as one of its processes reads it. */
+export interface Machine {
+  readonly name: string
+  readonly clock: (owner: Owner) => Clock.Clock
+}
 
 interface Running {
   readonly parent: string
@@ -70,24 +77,24 @@ export class Programs {
     }
   }
 
-  spawner(host: string): Spawner.ChildProcessSpawner["Service"] {
-    return Spawner.make((command) => this.#spawn(host, command))
+  spawner(machine: Machine): Spawner.ChildProcessSpawner["Service"] {
+    return Spawner.make((command) => this.#spawn(machine, command))
   }
 
-  #spawn(host: string, command: ChildProcess.Command): Spawned {
-    return command._tag === "StandardCommand" ? this.#start(host, command) : this.#pipeline(host, command)
+  #spawn(machine: Machine, command: ChildProcess.Command): Spawned {
+    return command._tag === "StandardCommand" ? this.#start(machine, command) : this.#pipeline(machine, command)
   }
 
   /** Every command of a pipeline is a process; each reads what the one before it writes. Killing it kills them from the end. */
-  #pipeline(host: string, command: ChildProcess.PipedCommand): Spawned {
+  #pipeline(machine: Machine, command: ChildProcess.PipedCommand): Spawned {
     return Effect.gen({ self: this }, function*() {
-      const left = yield* this.#spawn(host, command.left)
+      const left = yield* this.#spawn(machine, command.left)
       const { from = "stdout", to = "stdin" } = command.options
       if (to !== "stdin" || (from !== "stdout" && from !== "stderr" && from !== "all")) {
         return yield* unsupported(`simulated pipelines connect stdout, stderr or all to stdin, not ${from} to ${to}`)
       }
       if (command.right._tag !== "StandardCommand") return yield* unsupported("a pipeline grows to its right end only")
-      const right = yield* this.#start(host, command.right, left[from])
+      const right = yield* this.#start(machine, command.right, left[from])
       return Spawner.makeHandle({
         pid: right.pid,
         exitCode: right.exitCode,
@@ -104,8 +111,13 @@ export class Programs {
     })
   }
 
-  #start(host: string, command: ChildProcess.StandardCommand, piped?: Spawner.ChildProcessHandle["stdout"]): Spawned {
+  #start(
+    machine: Machine,
+    command: ChildProcess.StandardCommand,
+    piped?: Spawner.ChildProcessHandle["stdout"]
+  ): Spawned {
     const world = this.#world
+    const host = machine.name
     return Effect.gen({ self: this }, function*() {
       const program = this.#registered.get(command.command)
       if (program === undefined) {
@@ -124,7 +136,10 @@ export class Programs {
       const input = yield* Queue.bounded<Uint8Array, Cause.Done>(pipeChunks)
       const done = yield* Deferred.make<Spawner.ExitCode>()
       const scheduler = new SimScheduler(world, name)
-      const context = Context.add(yield* Effect.context<never>(), Scheduler.Scheduler, scheduler)
+      const context = (yield* Effect.context<never>()).pipe(
+        Context.add(Scheduler.Scheduler, scheduler),
+        Context.add(Clock.Clock, machine.clock(scheduler))
+      )
       world.trace.append(host, "process.start", { pid, command: command.command })
       let signal: number | undefined
       const settle = (code: number) => {
