@@ -2,7 +2,8 @@
  * `npm run bench -- engine`: our client, the Java client and the C++ library side by side against one real broker; then what needs no broker.
  *
  * `--runs N` (5), `--quick` (a tenth of the messages), `--long` (the flat heap over ten million messages instead of one), `--only TEXT` (rows
- * whose name has it), `--in-process` (only what needs no broker).
+ * whose name has it), `--peers java` (without the C++ library, which takes most of the time), `--profile DIR` (a processor profile of our client), `--in-process` (only what
+ * needs no broker).
  */
 import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -22,7 +23,9 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     long: { type: "boolean", default: false },
     "in-process": { type: "boolean", default: false },
-    only: { type: "string", default: "" }
+    only: { type: "string", default: "" },
+    peers: { type: "string", default: "java,cpp" },
+    profile: { type: "string" }
   }
 })
 const RUNS = Number(options.runs)
@@ -136,9 +139,9 @@ const againstBroker = Effect.gen(function*() {
     retentionTimeInMinutes: -1,
     retentionSizeInMB: -1
   })
-  const client = yield* ours(info.serviceUrl)
-  const java = yield* javaClient(info.serviceUrl)
-  const cpp = yield* cppClient(info.serviceUrl)
+  const client = yield* ours(info.serviceUrl, options.profile)
+  const java = options.peers.includes("java") ? yield* javaClient(info.serviceUrl) : undefined
+  const cpp = options.peers.includes("cpp") ? yield* cppClient(info.serviceUrl) : undefined
   const others = (work: string): Array<Contestant> =>
     [java, cpp].filter((peer) => peer !== undefined).map((peer) => ({ label: "", peer, work }))
   const all: Array<Row> = []
