@@ -127,14 +127,14 @@ describe.skipIf(skipReason() !== undefined)("Apache Pulsar", () => {
         writeFileSync(file, `${tokens!.admin}\n`)
         const topic = `persistent://${yield* namespace()}/cli`
         const trust = ["--tls-trust", ca]
-        const produce = (args: ReadonlyArray<string>, env: Record<string, string> = {}) =>
-          perigee(["pulsar", "produce", topic, "--wait", "5", "--url", tlsUrl!, ...args], { input: "x\n", env })
+        const produce = (args: ReadonlyArray<string>, env: Record<string, string> = {}, url = tlsUrl!) =>
+          perigee(["pulsar", "produce", topic, "--wait", "5", "--url", url, ...args], { input: "x\n", env })
         const ways = [
           yield* produce([...trust, "--token-file", file]),
           yield* produce(trust, { PULSAR_TOKEN: tokens!.admin }),
           yield* produce(["--tls-insecure"], { PULSAR_TOKEN: tokens!.admin }),
           yield* produce([...trust, "--tls-cert", clientCert, "--tls-key", clientKey]),
-          yield* produce(["--url", info.serviceUrl, "--token-file", file])
+          yield* produce(["--token-file", file], {}, info.serviceUrl)
         ]
         for (const { code, stderr } of ways) assert.strictEqual(code, 0, stderr)
         const refusals = [
