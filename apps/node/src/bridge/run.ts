@@ -56,7 +56,9 @@ const bridge = (
   status: Status,
   place: Place
 ): Effect.Effect<void, never, EventBus | PulsarClient> => {
-  const name = spec.name ?? `perigee-${place.storeId}-${encodeURIComponent(spec.channel)}`
+  const own = `${place.storeId}-${encodeURIComponent(spec.channel)}`
+  // Positions mean something in one store only: a producer's name says which. A subscription may be one that somebody has made.
+  const name = spec.direction === "out" ? `${spec.name ?? "perigee"}-${own}` : spec.name ?? `perigee-${own}`
   const keepOf = (topic: string) => keep(place.dir, [spec.direction, name, spec.channel, topic])
   return spec.direction === "out"
     ? supervise(status, Outbound.run({ spec, name, status, keep: keepOf(spec.topic), tails: place.tails }))
