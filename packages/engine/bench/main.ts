@@ -210,10 +210,10 @@ const againstBroker = Effect.gen(function*() {
       ["p50", "p99", "cpu"]
     )
   }
-  const heapWork = `heap after ${options.long ? "10" : "1"} M messages of 100 B`
+  const messages = options.long ? 10_000_000 : 1_000_000 * scale
+  const heapWork = `heap after ${messages / 1_000_000} M messages of 100 B`
   if (wanted(heapWork)) {
     console.error(`${heapWork} …`)
-    const messages = (options.long ? 10_000_000 : 1_000_000) * (options.long ? 1 : scale)
     const figures = yield* Effect.promise(() => client.run("heap", 100, messages, freshTopic()))
     all.push(
       versus(`${heapWork}, last tenth over second`, "×", measured([figures.growth]), {
