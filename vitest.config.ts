@@ -26,4 +26,5 @@ const projects = ["packages", "apps"].filter((room) => existsSync(room)).flatMap
     }))
 )
 
-export default defineConfig({ test: { projects } })
+// Much of a run waits for servers and other processes: a core that vitest would keep for itself would idle.
+export default defineConfig({ test: { projects, maxWorkers: "100%" } })

@@ -22,7 +22,16 @@ const run = spawnSync(
 )
 let status = run.status ?? 1
 try {
-  const { numFailedTests, numPassedTests, numPendingTests, numTodoTests } = JSON.parse(readFileSync(report, "utf8"))
+  const { numFailedTests, numPassedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(
+    readFileSync(report, "utf8")
+  )
+  const simulations = testResults
+    .filter(({ name }) => /[/\\]test[/\\]sim[/\\]/.test(name))
+    .flatMap(({ assertionResults }) => assertionResults)
+  if (simulations.length > 0) {
+    const seconds = simulations.reduce((sum, { duration }) => sum + (duration ?? 0), 0) / 1000
+    console.log(`simulations: ${simulations.length} tests, ${seconds.toFixed(1)} s`)
+  }
   console.log(`${numPassedTests} passed, ${numFailedTests} failed, ${numPendingTests + numTodoTests} skipped`)
   if (numPassedTests === 0) {
     console.error("perigee: no test ran")

@@ -50,6 +50,8 @@ export interface LimitValues {
   readonly chunksInFlight: number
   /** Refused lines that an answer lists; the others are counted. */
   readonly rejectedListed: number
+  /** Connections at once; one more is closed as soon as it opens. */
+  readonly maxConnections: number
   /** How long a client may take over the head of a request. */
   readonly headers: Duration.Duration
   /** How long a client may pause inside a body. */
@@ -75,6 +77,7 @@ const limits = Config.all({
   readAheadBytes: Config.Int("READ_AHEAD_BYTES").pipe(Config.withDefault(1_048_576)),
   chunksInFlight: Config.Int("CHUNKS_IN_FLIGHT").pipe(Config.withDefault(16)),
   rejectedListed: Config.Int("REJECTED_LISTED").pipe(Config.withDefault(100)),
+  maxConnections: Config.Int("MAX_CONNECTIONS").pipe(Config.withDefault(4096)),
   headers: Config.Duration("HEADERS").pipe(Config.withDefault(Duration.seconds(10))),
   bodyIdle: Config.Duration("BODY_IDLE").pipe(Config.withDefault(Duration.seconds(30))),
   maxPage: Config.Int("MAX_PAGE").pipe(Config.withDefault(10_000)),

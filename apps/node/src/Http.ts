@@ -31,8 +31,6 @@ const serverOptions = {
   highWaterMark: 262_144
 } as const
 
-const maxConnections = 4096
-
 const loopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.")
 
 /** Refuses to let the token travel in the clear beyond this machine unless somebody has said that it may. */
@@ -104,7 +102,7 @@ const listen = (
 ): Effect.Effect<HttpServer.HttpServer["Service"], Failure, Scope.Scope> =>
   NodeHttpServer.make(() => {
     const server = make()
-    server.maxConnections = maxConnections
+    server.maxConnections = limits.maxConnections
     onServer(new Connections(server, options.tls === undefined ? "connection" : "secureConnection"))
     return server
   }, { host: options.host, port, gracefulShutdownTimeout: limits.drain }).pipe(

@@ -6,11 +6,8 @@ import { SqliteStoreError } from "@perigee/bus/sqlite"
 import { basename, dirname } from "node:path"
 import { describe, Failure, failure } from "./Failure.ts"
 
-/** `12:04`, or with its date when that is not today. */
-const since = (millis: number): string => {
-  const iso = new Date(millis).toISOString()
-  return iso.slice(0, 10) === new Date().toISOString().slice(0, 10) ? iso.slice(11, 16) : iso.slice(0, 16)
-}
+/** `2026-03-01 12:04` */
+const since = (millis: number): string => new Date(millis).toISOString().slice(0, 16).replace("T", " ")
 
 const storeFailure = ({ path, reason }: SqliteStoreError): Failure => {
   const file = basename(path)

@@ -7,10 +7,11 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import type { AdapterError } from "./Adapter.ts"
+import type { Batch } from "./Batch.ts"
 import { type BatchConfig, standard } from "./core/Batcher.ts"
 import type { Backpressure } from "./core/Intake.ts"
 import type { Durability } from "./Durability.ts"
-import type { BatchFailure } from "./internal/Dispatcher.ts"
 import type { IdentityError, ProducerIdentity } from "./ProducerIdentity.ts"
 
 /**
@@ -64,8 +65,21 @@ export interface EventBusOptions {
   readonly maxProducers?: number | undefined
   /** Who the bus is to its store. Default `ProducerIdentity.ephemeral`; `ProducerIdentity.file(path)` outlives restarts. */
   readonly identity?: Effect.Effect<ProducerIdentity, IdentityError, Scope.Scope> | undefined
-  /** Called with every batch that was given up, before its memory is released: the place for a dead letter. */
+  /**
+   * Called with every batch that was given up, before its memory is released: the place for a dead letter. Its shard waits for it, up to
+   * `adapterTimeout`; then it is interrupted.
+   */
   readonly onBatchFailed?: ((failure: BatchFailure) => Effect.Effect<void>) | undefined
+}
+
+/** A batch that was given up. Its memory is valid until the handler's effect ends. @category models @since 0.1.0 */
+export interface BatchFailure {
+  readonly batch: Batch
+  readonly error: AdapterError
+  /** How often it was sent. */
+  readonly attempts: number
+  /** Whether the last answer never came, so that the batch may be stored all the same. */
+  readonly unknown: boolean
 }
 
 /** The options after validation. */

@@ -15,6 +15,7 @@ import * as Data from "effect/Data"
  * - `SequenceGap`: a named producer skipped numbers; the bus expected `expected` at most.
  *   After a loss it expects the first number that was lost: submit again from there.
  * - `InvalidProducer`: an empty name, or a sequence that is no whole number from 1.
+ * - `ProducerUnavailable`: the store did not say how far a named producer got, so that nothing of the call was published. Publish again.
  * - `InvalidKeys`: a list of keys that does not have one for each event.
  * - `InvalidChannel`: an empty or too long name, or one more than a bus can tell apart.
  * - `NotStored`: accepted, but then lost to eviction, to a failed batch or to a shutdown that ran out of time. It will not be stored.
@@ -31,6 +32,7 @@ export type PublishErrorReason =
   | { readonly _tag: "Serialization"; readonly offset: number | null; readonly cause: unknown }
   | { readonly _tag: "SequenceGap"; readonly producer: string; readonly expected: number; readonly received: number }
   | { readonly _tag: "InvalidProducer"; readonly producer: string; readonly sequence: number }
+  | { readonly _tag: "ProducerUnavailable"; readonly producer: string; readonly cause: unknown }
   | { readonly _tag: "InvalidKeys"; readonly keys: number; readonly events: number }
   | { readonly _tag: "InvalidChannel"; readonly channel: string }
   | {
@@ -61,6 +63,8 @@ const describe = (reason: PublishErrorReason): string => {
       return `a producer has a name and numbers its events from 1, not ${
         JSON.stringify(reason.producer)
       } and ${reason.sequence}`
+    case "ProducerUnavailable":
+      return `the store did not say how far producer ${JSON.stringify(reason.producer)} got`
     case "InvalidKeys":
       return `${reason.keys} keys were given for ${reason.events} events`
     case "InvalidChannel":

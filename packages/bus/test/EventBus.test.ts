@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import { type Batch, forEach } from "../src/Batch.ts"
 import { type EventBusOptions } from "../src/BusConfig.ts"
 import { EventBus } from "../src/EventBus.ts"
 import { assertSettled, numbered, open } from "./support/openBus.ts"
@@ -240,6 +241,19 @@ describe("backpressure", () => {
       assert.deepStrictEqual((yield* Fiber.join(closing)).stranded, 1024)
     }))
 
+  it.effect("dropOldest drops nothing for an event that would not fit anyway", () =>
+    Effect.gen(function*() {
+      const { bus } = yield* open({ shards: 1, capacityBytes: 100, backpressure: "dropOldest" }, hang)
+      yield* bus.publishRaw("0")
+      yield* TestClock.adjust("10 millis")
+      yield* bus.publishRaw("x".repeat(40))
+      yield* bus.publishRaw("x".repeat(40), { producer: { name: "till", sequence: 1 } })
+      assert.strictEqual((yield* Effect.flip(bus.publishRaw("x".repeat(70)))).reason._tag, "Backpressure")
+      assert.strictEqual((yield* bus.stats).evicted, 0)
+      yield* bus.publishRaw("x".repeat(60))
+      assert.strictEqual((yield* bus.stats).evicted, 1)
+    }))
+
   it.effect("the byte limit holds as well", () =>
     Effect.gen(function*() {
       const { bus } = yield* open({ shards: 1, capacityBytes: 100, backpressure: "dropNewest" })
@@ -294,6 +308,42 @@ describe("dispatch", () => {
       yield* TestClock.adjust("10 seconds")
       assert.strictEqual((yield* Fiber.join(waiting)).reason._tag, "Unknown")
       assert.strictEqual(adapter.calls, 2)
+      yield* assertSettled(bus)
+    }))
+
+  it.effect("a call that was given up may go on reading its batch: that memory is not used again", () =>
+    Effect.gen(function*() {
+      const payloads = (batch: Batch) => {
+        const texts: Array<string> = []
+        forEach(batch, (payload) => texts.push(new TextDecoder().decode(payload)))
+        return texts
+      }
+      const { adapter, bus } = yield* open({ shards: 1, retries: 0, adapterTimeout: "1 second" }, {
+        onAppend: (_, call) => call === 1 ? Effect.never : Effect.void
+      })
+      const first = numbered(100)
+      yield* bus.publishAllRaw(first)
+      yield* TestClock.adjust("10 seconds")
+      const abandoned = adapter.batches[0]!
+      for (let round = 0; round < 50; round++) {
+        yield* bus.publishAllRaw(numbered(1000, 1_000_000))
+        yield* bus.flush
+      }
+      assert.deepStrictEqual(payloads(abandoned), first)
+      assert.strictEqual((yield* assertSettled(bus)).dispatched, 50_000)
+    }))
+
+  it.effect("a failure handler that hangs is left after the time an adapter has", () =>
+    Effect.gen(function*() {
+      const { bus } = yield* open({ shards: 1, adapterTimeout: "1 second", onBatchFailed: () => Effect.never }, {
+        onAppend: (_, call) => call === 1 ? refuse("Fatal") : Effect.void
+      })
+      const lost = yield* Effect.forkChild(Effect.flip(bus.publish(1, { until: "durable" })), {
+        startImmediately: true
+      })
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(lost)).reason._tag, "NotStored")
+      yield* bus.publish(2, { until: "durable" })
       yield* assertSettled(bus)
     }))
 

@@ -338,6 +338,8 @@ const resumeAfterCut = (unacknowledged: number) =>
     const window = { window: { frames: 200_000, bytes: 64 * 1024 * 1024 } }
     yield* ConduitHub.make({
       ...window,
+      // Told at once, so that what is measured is the resume and not the patience of an acknowledgement.
+      ack: { items: 1 },
       listen: Effect.succeed(listener),
       onConduit: (conduit) => {
         conduit.subscribeUnsafe(() => {})

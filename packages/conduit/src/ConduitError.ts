@@ -22,7 +22,7 @@ import type { LinkError } from "./LinkError.ts"
  * - `ProtocolViolation`: the peer broke the protocol in a way that no new link can mend.
  * - `Exhausted`: the reconnect policy gave up; `cause` is the last failure.
  * - `HandlerFailed`: the hub's handler of this conduit failed.
- * - `StoreFailed`: durable state could not be written.
+ * - `StoreFailed`: durable state could not be written. What was written before is kept: the next process resumes.
  *
  * Not terminal:
  * - `ItemTooLarge`: one item is over a limit; nothing was numbered.

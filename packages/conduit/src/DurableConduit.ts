@@ -27,6 +27,9 @@ import type { LinkSource } from "./LinkSource.ts"
 import * as Options from "./Options.ts"
 import { type DialOptions, fromEngine, type StableConduit } from "./StableConduit.ts"
 
+/** How many conduits a hub restores at a time: a store may wait for the disk for each. */
+const loadsAtOnce = 16
+
 /**
  * @category models
  * @since 0.1.0
@@ -145,9 +148,13 @@ export const hub: <E, R>(
     }
   })
   yield* acceptor.run
-  for (const name of yield* options.store.list) {
-    const id = Number(name)
-    const remembered = Number.isSafeInteger(id) ? yield* options.store.load(name) : undefined
+  const ids = (yield* options.store.list).map(Number).filter((id) => Number.isSafeInteger(id))
+  const loaded = yield* Effect.forEach(
+    ids,
+    (id) => Effect.map(options.store.load(`${id}`), (remembered) => ({ id, remembered })),
+    { concurrency: loadsAtOnce }
+  )
+  for (const { id, remembered } of loaded) {
     if (remembered === undefined) continue
     const resumeAfter = options.resumeAfter === undefined ? undefined : yield* options.resumeAfter(id)
     const journal = open(id, () => engine)

@@ -112,7 +112,7 @@ const halvesHighWater = 64
  * @category constructors
  * @since 0.1.0
  */
-export const fromHalves = Effect.fnUntraced(function*(
+export const fromHalves = /* @__PURE__ */ Effect.fnUntraced(function*(
   halves: Halves
 ): Effect.fn.Return<Link, never, Scope.Scope> {
   const context = yield* Effect.context<never>()

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
-import type { EngineOptions } from "./internal/Engine.ts"
+import type { EngineOptions } from "./internal/EngineOptions.ts"
 
 /**
  * @category models

@@ -44,7 +44,10 @@ export interface StableConduit {
   readonly send: (item: Uint8Array) => Effect.Effect<void, ConduitError>
   /** Accepts items in order, with one completion. Interrupted, the first few may have been accepted and will arrive. */
   readonly sendAll: (items: ReadonlyArray<Uint8Array>) => Effect.Effect<void, ConduitError>
-  /** Like `send`, and waits until the peer has the item. Interrupted while waiting, the item still arrives. */
+  /**
+   * Like `send`, and waits until the peer's consumer has taken the item, or handled it when it uses `consume`. A peer of
+   * another make may confirm as soon as it has received it. Interrupted while waiting, the item still arrives.
+   */
   readonly sendConfirmed: (item: Uint8Array) => Effect.Effect<void, ConduitError>
   /** Like `sendAll`, and waits until the peer has them all. */
   readonly sendAllConfirmed: (items: ReadonlyArray<Uint8Array>) => Effect.Effect<void, ConduitError>
@@ -82,7 +85,7 @@ export interface StableConduit {
   readonly metrics: Effect.Effect<Metrics>
   /** Waits until everything accepted so far is confirmed. */
   readonly drained: Effect.Effect<void, ConduitError>
-  /** Items accepted and not confirmed, oldest first: after a loss, those of unknown fate. */
+  /** Items that the peer is not known to have received, oldest first: after a loss, those of unknown fate. */
   readonly unconfirmed: Effect.Effect<ReadonlyArray<Uint8Array>>
   /** Declares the current link dead; the next one resumes. */
   readonly kick: Effect.Effect<void>
@@ -144,16 +147,16 @@ export const fromEngine = (
     Effect.suspend(() => {
       let seq = -1
       for (let index = 0; index < items.length; index++) {
-        const refused = engine.refuse(items[index]!.length)
+        const refused = engine.sends.refuse(items[index]!.length)
         if (refused !== undefined) return Effect.fail(refused)
-        seq = engine.trySend(items[index]!)
+        seq = engine.sends.trySend(items[index]!)
         if (seq < 0) return admit(items.slice(index))
       }
       return Effect.succeed(seq)
     })
   const admit = (items: ReadonlyArray<Uint8Array>): Effect.Effect<number, ConduitError> => {
     for (const item of items) {
-      const refused = engine.refuse(item.length)
+      const refused = engine.sends.refuse(item.length)
       if (refused !== undefined) return Effect.fail(refused)
     }
     const { buffer } = engine.state
@@ -161,7 +164,7 @@ export const fromEngine = (
       return Effect.fail(ConduitErrors.make({ _tag: "WindowFull", frames: buffer.frames, bytes: buffer.bytes }))
     }
     return Effect.callback<number, ConduitError>((resume) => {
-      const cancel = engine.queueSend(items, (result) => {
+      const cancel = engine.sends.push(items, (result) => {
         resume(typeof result === "number" ? Effect.succeed(result) : Effect.fail(result))
       })
       return Effect.sync(cancel)
@@ -201,8 +204,8 @@ export const fromEngine = (
     Stream.catchIf(stream, isEnd, () => Stream.empty)
   const receiveBatches = endsAtClose(Stream.fromEffectRepeat(takeBatch))
   const drained = Effect.suspend(() => {
-    const { buffer } = engine.state
-    return buffer.frames === 0 ? Effect.void : confirmed((buffer.nextSeq - 1) >>> 0)
+    const { buffer, confirmedTo } = engine.state
+    return confirmedTo === buffer.nextSeq ? Effect.void : confirmed((buffer.nextSeq - 1) >>> 0)
   })
   const ended = Effect.callback<ConduitError>((resume) => {
     if (engine.terminal !== undefined) return resume(Effect.succeed(engine.terminal))
@@ -218,7 +221,7 @@ export const fromEngine = (
     sendAll: (items) => Effect.asVoid(accept(items)),
     sendConfirmed: (item) => Effect.flatMap(accept([item]), confirmed),
     sendAllConfirmed: (items) => Effect.flatMap(accept(items), confirmed),
-    sendUnsafe: (item) => engine.offer(item),
+    sendUnsafe: (item) => engine.sends.offer(item),
     take,
     takeNumbered,
     takeBatch,

@@ -1,7 +1,6 @@
 /** A message in, a message out, against the broker in the process. */
 import { Console, Effect, Layer, Stream } from "effect"
-import type { ServiceUrl } from "@perigee/proto"
-import { Consumer, Producer, PulsarClient, PulsarSchema, Transport } from "@perigee/engine"
+import { Consumer, Producer, PulsarSchema } from "@perigee/engine"
 import { TestBroker } from "@perigee/engine/testing"
 
 export const program = Effect.gen(function*() {
@@ -15,18 +14,7 @@ export const program = Effect.gen(function*() {
   )
 })
 
-const transport = Layer.effect(
-  Transport,
-  Effect.map(TestBroker, (broker) => ({
-    socket: ({ address }: { readonly address: ServiceUrl.BrokerAddress }) =>
-      Effect.sync(() => broker.dial(`${address.host}:${address.port}`))
-  }))
-)
-
 /** The same program with a server: `PulsarClient.layer({ serviceUrl: "pulsar://localhost:6650" })`. */
-export const layer = PulsarClient.layerTransport({ serviceUrl: "pulsar://broker-0.test" }).pipe(
-  Layer.provide(transport),
-  Layer.provide(TestBroker.layer())
-)
+export const layer = TestBroker.layerClient().pipe(Layer.provide(TestBroker.layer()))
 
 if (import.meta.main) await Effect.runPromise(Effect.scoped(program).pipe(Effect.provide(layer)))

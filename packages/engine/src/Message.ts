@@ -10,23 +10,34 @@ import type { PulsarError } from "./PulsarError.ts"
 import type { ConsumerPart } from "./internal/ConsumerPart.ts"
 
 /**
+ * In place of a value: the value is the payload, whose view is made when somebody looks.
+ *
+ * @internal
+ */
+export const Raw: unique symbol = Symbol("Raw")
+
+/**
  * A message of type `A`; `ack` or `nack` it when the work on it is done.
  *
  * @category models
  * @since 0.1.0
  */
 export class Message<A> {
-  readonly value: A
+  readonly #value: A | typeof Raw
   /** What came over the wire. */
   readonly received: ReceivedMessage
   /** @internal */
   readonly part: ConsumerPart
 
   /** @internal */
-  constructor(value: A, received: ReceivedMessage, part: ConsumerPart) {
-    this.value = value
+  constructor(value: A | typeof Raw, received: ReceivedMessage, part: ConsumerPart) {
+    this.#value = value
     this.received = received
     this.part = part
+  }
+
+  get value(): A {
+    return this.#value === Raw ? this.received.payload as unknown as A : this.#value
   }
 
   /** Where it is. */

@@ -3,26 +3,22 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import {
-  type EnqueueRefusal,
-  type OutgoingMessage,
-  type ProducerSpec,
-  Routing,
-  type SendCompletion,
-  type SendOutcome,
-  TopicName,
-  truncate
-} from "@perigee/proto"
-import { type Compression, MessageId, type Metadata } from "@perigee/proto/wire"
+import { type ProducerSpec, type Routing, TopicName, truncate } from "@perigee/proto"
+import type { Compression, MessageId } from "@perigee/proto/wire"
 import * as Lookup from "./driver/Lookup.ts"
+import type { Latency } from "./internal/LatencyHistogram.ts"
+import type { Rate } from "./internal/RateMeter.ts"
+import { check, toMillis, within } from "./internal/options.ts"
+import { ProducerImpl } from "./internal/ProducerImpl.ts"
 import { ProducerPart } from "./internal/ProducerPart.ts"
-import { type Internals, PulsarClient } from "./PulsarClient.ts"
-import { invalid, PulsarError, SendError, type SendErrorReason } from "./PulsarError.ts"
+import { withinOperation } from "./internal/withinOperation.ts"
+import { PulsarClient } from "./PulsarClient.ts"
+import { invalid, type PulsarError, type SendError } from "./PulsarError.ts"
 import * as PulsarSchema from "./PulsarSchema.ts"
 
 /** @category models @since 0.1.0 */
@@ -33,6 +29,12 @@ export interface BatchingOptions {
   readonly maxBytes?: number | undefined
   /** How long the first message of a batch waits for company; 0 sends with the next turn of the connection. Default 1 millisecond. */
   readonly maxDelay?: Duration.Input | undefined
+  /**
+   * A batch for every key (the ordering key, else the key) instead of one for all: with Key_Shared subscriptions each key then reaches its
+   * consumer. The limits are about all of them together. Numbers are then stored out of order among keys: after a crash, the broker's last number
+   * says nothing of those below it. Default `false`.
+   */
+  readonly byKey?: boolean | undefined
 }
 
 /** @category models @since 0.1.0 */
@@ -101,6 +103,12 @@ export interface Receipt {
   readonly duplicate: boolean
 }
 
+/** A message that was taken, and is on its way. @category models @since 0.1.0 */
+export interface Submitted {
+  /** Waits for what becomes of it, as `send` does; may be asked more than once. */
+  readonly receipt: Effect.Effect<Receipt, SendError>
+}
+
 /** @category models @since 0.1.0 */
 export interface ProducerStats {
   readonly messages: number
@@ -110,6 +118,10 @@ export interface ProducerStats {
   readonly unknown: number
   readonly pending: number
   readonly pendingBytes: number
+  /** From the submission of an entry's first message to its receipt, milliseconds. */
+  readonly latency: Latency
+  /** Stored per second over the client's last whole `statsInterval`; 0 before the first has passed. */
+  readonly rate: Rate
 }
 
 /** @category models @since 0.1.0 */
@@ -127,6 +139,11 @@ export interface Producer<A> {
    * Every send ends: with a receipt, as not done, or as unknown.
    */
   readonly send: (value: A, options?: SendOptions) => Effect.Effect<Receipt, SendError>
+  /**
+   * Takes one message and goes on without waiting for its receipt: the cheap way to send many messages from one fiber. Waits only for room.
+   * Ask the result for its `receipt`, or `flush` and look at `stats`: nothing else will say that a message was not stored.
+   */
+  readonly submit: (value: A, options?: SendOptions) => Effect.Effect<Submitted, SendError>
   /** Deletes a key: a message without a value, for compacted topics. */
   readonly sendNull: (key: string, options?: Omit<SendOptions, "key">) => Effect.Effect<Receipt, SendError>
   /**
@@ -142,119 +159,6 @@ export interface Producer<A> {
 }
 
 const modes = { shared: 0, exclusive: 1, waitForExclusive: 2, exclusiveWithFencing: 3 } as const
-
-const notDone = (why: string, code?: number): SendErrorReason => ({ _tag: "NotDone", why, code })
-
-const toReason = (outcome: Exclude<SendOutcome, { readonly _tag: "Stored" }>): SendErrorReason => {
-  const { reason } = outcome
-  if (outcome._tag === "Unknown") {
-    return {
-      _tag: "Unknown",
-      why: reason._tag === "Timeout" ? "no receipt in time" : reason._tag === "Closed" ? reason.why : ""
-    }
-  }
-  switch (outcome.reason._tag) {
-    case "Timeout":
-      return notDone("it could not be written in time")
-    case "Closed":
-      return notDone(outcome.reason.why)
-    case "Refused":
-      return notDone(outcome.reason.failure.message, outcome.reason.failure.code)
-  }
-}
-
-const fromRefusal = (refusal: EnqueueRefusal): SendErrorReason => {
-  switch (refusal._tag) {
-    case "Full":
-      return notDone("too many messages wait for their receipt")
-    case "Closed":
-      return notDone(refusal.why)
-    case "TooLarge":
-      return notDone(`${refusal.bytes} bytes are more than the broker's ${refusal.limit}; chunking splits them`)
-    case "SequenceNotIncreasing":
-      return notDone(`sequence id ${refusal.received} is not above ${refusal.last}`)
-  }
-}
-
-const receiptOf = (outcome: Extract<SendOutcome, { readonly _tag: "Stored" }>, batchIndex: number): Receipt => {
-  const { duplicate, id } = outcome
-  return {
-    duplicate,
-    id: batchIndex < 0 ? id : MessageId.make(id.ledger, id.entry, id.partition, batchIndex, outcome.batchSize)
-  }
-}
-
-/** One send: its own completion. */
-class Single implements SendCompletion {
-  readonly part: ProducerPart
-  readonly bytes: number
-  readonly resume: (effect: Effect.Effect<Receipt, SendError>) => void
-  constructor(part: ProducerPart, bytes: number, resume: (effect: Effect.Effect<Receipt, SendError>) => void) {
-    this.part = part
-    this.bytes = bytes
-    this.resume = resume
-  }
-  onSend(outcome: SendOutcome, _first: number, _count: number, batchIndex: number): void {
-    this.part.released(this.bytes)
-    this.resume(
-      outcome._tag === "Stored"
-        ? Effect.succeed(receiptOf(outcome, batchIndex))
-        : Effect.fail(new SendError({ reason: toReason(outcome) }))
-    )
-  }
-}
-
-/** Many sends, one completion. */
-class Many {
-  readonly receipts: Array<Receipt | undefined>
-  readonly sizes: Uint32Array
-  readonly results: Array<"done" | "notDone" | "unknown">
-  left: number
-  failure: SendErrorReason | undefined = undefined
-  onDone: () => void = () => undefined
-  constructor(count: number) {
-    this.receipts = Array.from<Receipt | undefined>({ length: count })
-    this.results = Array.from<"notDone">({ length: count }).fill("notDone")
-    this.sizes = new Uint32Array(count)
-    this.left = count
-  }
-  /** The completion for messages of one part. */
-  on(part: ProducerPart): SendCompletion {
-    return {
-      onSend: (outcome, first, count, batchIndex) => {
-        let bytes = 0
-        for (let at = 0; at < count; at++) {
-          const index = first + at
-          bytes += this.sizes[index]!
-          if (outcome._tag === "Stored") {
-            this.receipts[index] = receiptOf(outcome, batchIndex < 0 ? -1 : batchIndex + at)
-            this.results[index] = "done"
-          } else this.results[index] = outcome._tag === "Unknown" ? "unknown" : "notDone"
-        }
-        // The worst that happened is what the caller has to think about.
-        if (outcome._tag === "Unknown" || (outcome._tag === "NotStored" && this.failure === undefined)) {
-          this.failure = toReason(outcome)
-        }
-        part.released(bytes)
-        this.settle(count)
-      }
-    }
-  }
-  settle(count: number): void {
-    this.left -= count
-    if (this.left === 0) this.onDone()
-  }
-}
-
-const noProperties: Metadata.Properties = []
-
-const check = (condition: boolean, why: string): Effect.Effect<void, PulsarError> =>
-  condition ? Effect.void : Effect.fail(invalid(why))
-
-const within = (value: number | undefined, low: number, high: number): boolean =>
-  value === undefined || (Number.isInteger(value) && value >= low && value <= high)
-
-const toMillis = (input: Duration.Input): number => Duration.toMillis(Duration.fromInputUnsafe(input))
 
 /**
  * Opens a producer, of all partitions of the topic if it has any; it is flushed and closed with the scope.
@@ -296,7 +200,8 @@ export const make = <A = Uint8Array>(
       batching: batching === false ? undefined : {
         maxMessages: batching?.maxMessages ?? 1000,
         maxBytes: batching?.maxBytes ?? 131_072,
-        maxDelay: toMillis(batching?.maxDelay ?? 1)
+        maxDelay: toMillis(batching?.maxDelay ?? 1),
+        byKey: batching?.byKey ?? false
       },
       chunking: options.chunking ?? false,
       compression: options.compression ?? "none",
@@ -335,198 +240,3 @@ export const make = <A = Uint8Array>(
     }
     return new ProducerImpl(internals, topic, parts, options)
   })
-
-/** One budget over an operation that asks the broker, retried while the trouble passes. */
-export const withinOperation = <A>(
-  { core }: Internals,
-  operation: string,
-  effect: Effect.Effect<A, PulsarError>
-): Effect.Effect<A, PulsarError> => {
-  let last: PulsarError | undefined
-  return effect.pipe(
-    Effect.tapError((error) => Effect.sync(() => void (last = error))),
-    Effect.retry({
-      schedule: Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 20 })),
-      while: ({ reason }) =>
-        reason._tag === "Connect" || reason._tag === "SessionLost" || (reason._tag === "Refused" && reason.retryable)
-    }),
-    Effect.timeoutOrElse({
-      duration: core.settings.operationTimeout,
-      orElse: () => Effect.fail(new PulsarError({ reason: { _tag: "Timeout", operation, last } }))
-    })
-  )
-}
-
-class ProducerImpl<A> implements Producer<A> {
-  readonly topic: string
-  readonly #core: Internals["core"]
-  readonly #parts: Array<ProducerPart>
-  readonly #router: Routing.Router
-  readonly #schema: PulsarSchema.PulsarSchema<A>
-  readonly #wait: boolean
-
-  constructor(internals: Internals, topic: string, parts: Array<ProducerPart>, options: ProducerOptions<A>) {
-    this.#core = internals.core
-    this.topic = topic
-    this.#parts = parts
-    this.#router = new Routing.Router(options.routing ?? { _tag: "keyOrRoundRobin", hash: "java" })
-    this.#schema = options.schema ?? (PulsarSchema.bytes as unknown as PulsarSchema.PulsarSchema<A>)
-    this.#wait = (options.whenFull ?? "wait") === "wait"
-  }
-
-  readonly name: Effect.Effect<string> = Effect.sync(() => this.#parts[0]!.slot.name ?? "")
-  readonly partitions: Effect.Effect<number> = Effect.sync(() => this.#parts.length)
-  readonly isConnected: Effect.Effect<boolean> = Effect.sync(() =>
-    this.#parts.every(({ attachment, slot }) => attachment.isAttached && slot.state === "ready")
-  )
-  readonly lastSequenceId: Effect.Effect<number> = Effect.sync(() =>
-    this.#parts.reduce((last, { slot }) => Math.max(last, slot.lastPublished), -1)
-  )
-  readonly flush: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach(this.#parts, (part) => part.flush, { concurrency: "unbounded", discard: true })
-  )
-  readonly close: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach(this.#parts, (part) => part.close(this.#core.settings.operationTimeout), {
-      concurrency: "unbounded",
-      discard: true
-    })
-  )
-  readonly stats: Effect.Effect<ProducerStats> = Effect.sync(() => {
-    const sum = { messages: 0, bytes: 0, stored: 0, notDone: 0, unknown: 0, pending: 0, pendingBytes: 0 }
-    for (const { slot } of this.#parts) {
-      sum.messages += slot.totals.messages
-      sum.bytes += slot.totals.bytes
-      sum.stored += slot.totals.stored
-      sum.notDone += slot.totals.failed
-      sum.unknown += slot.totals.unknown
-      sum.pending += slot.pendingMessages
-      sum.pendingBytes += slot.pendingBytes
-    }
-    return sum
-  })
-
-  send(value: A, options: SendOptions = {}): Effect.Effect<Receipt, SendError> {
-    return Effect.flatMap(this.#encode(value), (payload) => this.#send(this.#outgoing(payload, options, false)))
-  }
-
-  sendNull(key: string, options: Omit<SendOptions, "key"> = {}): Effect.Effect<Receipt, SendError> {
-    return Effect.suspend(() => this.#send(this.#outgoing(new Uint8Array(0), { ...options, key }, true)))
-  }
-
-  sendAll(messages: ReadonlyArray<Outgoing<A>>): Effect.Effect<ReadonlyArray<Receipt>, SendError> {
-    if (messages.length === 0) return Effect.succeed([])
-    const raw = this.#schema === (PulsarSchema.bytes as unknown)
-    const payloads = raw
-      ? Effect.succeed(messages.map(({ value }) => value as unknown as Uint8Array))
-      : Effect.forEach(messages, ({ value }) => this.#encode(value))
-    return Effect.flatMap(payloads, (payloads) => this.#sendAll(messages, payloads))
-  }
-
-  #encode(value: A): Effect.Effect<Uint8Array, SendError> {
-    if (this.#schema === (PulsarSchema.bytes as unknown)) return Effect.succeed(value as unknown as Uint8Array)
-    return Effect.mapError(
-      this.#schema.encode(value),
-      (error) => new SendError({ reason: notDone(`the value does not fit the schema: ${error.message}`) })
-    )
-  }
-
-  #outgoing(payload: Uint8Array, options: SendOptions, isNull: boolean): OutgoingMessage {
-    return {
-      payload,
-      key: options.keyBytes === undefined ? options.key : Buffer.from(options.keyBytes).toString("base64"),
-      keyIsBase64: options.keyBytes !== undefined,
-      orderingKey: options.orderingKey,
-      eventTime: options.eventTime,
-      properties: options.properties === undefined ? noProperties : Object.entries(options.properties),
-      sequenceId: options.sequenceId,
-      deliverAt: options.deliverAfter === undefined
-        ? options.deliverAt
-        : this.#core.wall() + toMillis(options.deliverAfter),
-      isNull,
-      replicateTo: options.replicateTo === undefined
-        ? undefined
-        : options.replicateTo.length === 0
-        ? ["__local__"]
-        : options.replicateTo
-    }
-  }
-
-  #part(message: OutgoingMessage): ProducerPart {
-    const { length } = this.#parts
-    return length === 1 ? this.#parts[0]! : this.#parts[this.#router.route(message.key, length)]!
-  }
-
-  #send(message: OutgoingMessage): Effect.Effect<Receipt, SendError> {
-    const part = this.#part(message)
-    return this.#submit(part, message)
-  }
-
-  #submit(part: ProducerPart, message: OutgoingMessage): Effect.Effect<Receipt, SendError> {
-    return Effect.callback<Receipt, SendError>((resume) => {
-      const { now, wall } = this.#core
-      const refusal = part.enqueue(now(), wall(), message, new Single(part, message.payload.length, resume), 0)
-      if (refusal === undefined) part.notify()
-      else if (refusal._tag === "Full" && this.#wait) {
-        resume(Effect.flatMap(part.room(message.payload.length), () => this.#submit(part, message)))
-      } else resume(Effect.fail(new SendError({ reason: fromRefusal(refusal) })))
-    })
-  }
-
-  #sendAll(
-    messages: ReadonlyArray<Outgoing<A>>,
-    payloads: ReadonlyArray<Uint8Array>
-  ): Effect.Effect<ReadonlyArray<Receipt>, SendError> {
-    const many = new Many(messages.length)
-    const completions = new Map<ProducerPart, SendCompletion>()
-    const { now, wall } = this.#core
-    let index = 0
-    let waiting: { readonly part: ProducerPart; readonly message: OutgoingMessage } | undefined
-    /** Submits as many as there is room for; gives the part that is full. */
-    const advance = (): ProducerPart | undefined => {
-      const at = now()
-      const published = wall()
-      const touched = new Set<ProducerPart>()
-      let full: ProducerPart | undefined
-      while (index < messages.length) {
-        const message = waiting?.message ?? this.#outgoing(payloads[index]!, messages[index]!, false)
-        const part = waiting?.part ?? this.#part(message)
-        waiting = undefined
-        let completion = completions.get(part)
-        if (completion === undefined) completions.set(part, completion = many.on(part))
-        many.sizes[index] = message.payload.length
-        const refusal = part.enqueue(at, published, message, completion, index)
-        if (refusal === undefined) touched.add(part)
-        else if (refusal._tag === "Full" && this.#wait) {
-          waiting = { part, message }
-          full = part
-          // Stop-and-wait would follow if what is open did not go out now.
-          part.slot.flush()
-          touched.add(part)
-          break
-        } else {
-          many.failure ??= fromRefusal(refusal)
-          many.settle(1)
-        }
-        index++
-      }
-      for (const part of touched) part.notify()
-      return full
-    }
-    const submit: Effect.Effect<void> = Effect.suspend(() => {
-      const full = advance()
-      return full === undefined ? Effect.void : Effect.flatMap(full.room(waiting!.message.payload.length), () => submit)
-    })
-    const wait = Effect.callback<void>((resume) => {
-      if (many.left === 0) return resume(Effect.void)
-      many.onDone = () => resume(Effect.void)
-    })
-    return submit.pipe(
-      Effect.andThen(wait),
-      Effect.flatMap(() =>
-        many.failure === undefined
-          ? Effect.succeed(many.receipts as ReadonlyArray<Receipt>)
-          : Effect.fail(new SendError({ reason: many.failure, results: many.results }))
-      )
-    )
-  }
-}

@@ -18,6 +18,7 @@ import type { ClientCore } from "./driver/ClientCore.ts"
 import * as Lookup from "./driver/Lookup.ts"
 import * as NodeTransport from "./driver/NodeTransport.ts"
 import { Pool } from "./driver/Pool.ts"
+import * as SchemaCache from "./driver/SchemaCache.ts"
 import { Transport } from "./driver/Transport.ts"
 import { MemoryBudget } from "./internal/MemoryBudget.ts"
 import { invalid, type PulsarError } from "./PulsarError.ts"
@@ -56,6 +57,8 @@ export interface PulsarClientOptions {
   readonly listenerName?: string | undefined
   /** Hosts that a migrated topic may send the client to. Default any. */
   readonly migrationHosts?: ReadonlyArray<string> | undefined
+  /** Over how long the rates of `stats` are taken. Default 60 seconds. */
+  readonly statsInterval?: Duration.Input | undefined
   /** What the client calls itself to the broker. Default `perigee-0.1.0`. */
   readonly clientVersion?: string | undefined
 }
@@ -77,6 +80,11 @@ export interface Internals {
   readonly pool: Pool
   readonly memory: MemoryBudget
   readonly nextId: () => number
+  readonly schemas: SchemaCache.SchemaCache
+  /** Milliseconds. */
+  readonly statsInterval: number
+  /** Where metrics are registered. */
+  readonly context: Context.Context<never>
 }
 
 /** @category services @since 0.1.0 */
@@ -91,6 +99,11 @@ export class PulsarClient extends Context.Service<PulsarClient, {
       readonly pattern?: string | undefined
     }
   ) => Effect.Effect<ReadonlyArray<string>, PulsarError>
+  /** The schema of a topic, the newest unless a version is given; `undefined` for a topic without. */
+  readonly schemaOf: (
+    topic: string,
+    version?: Uint8Array
+  ) => Effect.Effect<SchemaCache.Versioned | undefined, PulsarError>
   readonly connections: Effect.Effect<ReadonlyArray<ConnectionStatus>>
   /** Bytes of messages without a receipt. */
   readonly pendingBytes: Effect.Effect<number>
@@ -170,7 +183,10 @@ const make = Effect.fn("PulsarClient.make")(function*(options: PulsarClientOptio
     core,
     pool,
     memory: new MemoryBudget(memoryLimit, options.whenMemoryFull ?? "wait"),
-    nextId: () => id++
+    nextId: () => id++,
+    schemas: new SchemaCache.SchemaCache(pool),
+    statsInterval: millis(options.statsInterval, 60_000),
+    context: yield* Effect.context<never>()
   }
   const named = (topic: string): Effect.Effect<string, PulsarError> => {
     const name = TopicName.normalize(topic)
@@ -187,6 +203,7 @@ const make = Effect.fn("PulsarClient.make")(function*(options: PulsarClientOptio
         (reply) =>
           reply.getTopicsOfNamespaceResponse?.topics ?? []
       ),
+    schemaOf: (topic, version) => Effect.flatMap(named(topic), (name) => SchemaCache.ask(pool, name, version)),
     connections: Effect.sync(() =>
       [...pool.all].map((supervisor) => ({
         address: ServiceUrl.formatAddress(supervisor.address),

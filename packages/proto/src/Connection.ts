@@ -330,6 +330,8 @@ export class Connection {
         return this.#answer(now, need(command.getTopicsOfNamespaceResponse).requestId, { _tag: "Reply", command })
       case type.GET_SCHEMA_RESPONSE:
         return this.#answer(now, need(command.getSchemaResponse).requestId, { _tag: "Reply", command })
+      case type.CONSUMER_STATS_RESPONSE:
+        return this.#answer(now, need(command.consumerStatsResponse).requestId, { _tag: "Reply", command })
       case type.WATCH_TOPIC_LIST_SUCCESS:
         return this.#answer(now, need(command.watchTopicListSuccess).requestId, { _tag: "Reply", command })
       default:

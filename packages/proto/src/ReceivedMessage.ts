@@ -4,16 +4,28 @@
  * @since 0.1.0
  */
 import type { BatchAcks } from "./connection/Acks.ts"
+import type { BatchCursor } from "./wire/Batch.ts"
 import * as MessageId from "./wire/MessageId.ts"
-import type { BrokerEntryMetadata, MessageMetadata, Properties, SingleMetadata } from "./wire/Metadata.ts"
+import {
+  type BrokerEntryMetadata,
+  type MessageMetadata,
+  type Properties,
+  readSingle,
+  type SingleMetadata
+} from "./wire/Metadata.ts"
+
+/** What the messages of an entry have in common. @category models @since 0.1.0 */
+export interface ReceivedEntry {
+  readonly id: MessageId.MessageId
+  readonly metadata: MessageMetadata
+  readonly redeliveryCount: number
+  readonly brokerEntry: BrokerEntryMetadata | undefined
+  readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
+}
 
 /** @category models @since 0.1.0 */
 export class ReceivedMessage {
-  /** The payload, decompressed. A view: copy it to keep it longer than the work on the message. */
-  readonly payload: Uint8Array
   readonly metadata: MessageMetadata
-  /** What is particular to the message within its batch. */
-  readonly single: SingleMetadata | undefined
   /** How often the broker delivered the message before, 0 at first. */
   readonly redeliveryCount: number
   /** When and as which message of the topic the broker stored the entry, if it says so. */
@@ -23,38 +35,71 @@ export class ReceivedMessage {
   readonly batch: BatchAcks | undefined
   readonly #entry: MessageId.MessageId
   readonly #index: number
-  readonly #size: number
-  #id: MessageId.MessageId | undefined
+  readonly #bytes: Uint8Array
+  readonly #singleStart: number
+  readonly #start: number
+  readonly #end: number
+  #id: MessageId.MessageId | undefined = undefined
+  #single: SingleMetadata | undefined = undefined
+  #payload: Uint8Array | undefined = undefined
 
-  constructor(
-    payload: Uint8Array,
-    metadata: MessageMetadata,
-    single: SingleMetadata | undefined,
-    redeliveryCount: number,
-    brokerEntry: BrokerEntryMetadata | undefined,
-    chunks: ReadonlyArray<MessageId.MessageId> | undefined,
+  private constructor(
+    entry: ReceivedEntry,
+    bytes: Uint8Array,
+    singleStart: number,
+    start: number,
+    end: number,
     batch: BatchAcks | undefined,
-    entry: MessageId.MessageId,
-    index: number,
-    size: number
+    index: number
   ) {
-    this.payload = payload
-    this.metadata = metadata
-    this.single = single
-    this.redeliveryCount = redeliveryCount
-    this.brokerEntry = brokerEntry
-    this.chunks = chunks
+    this.metadata = entry.metadata
+    this.redeliveryCount = entry.redeliveryCount
+    this.brokerEntry = entry.brokerEntry
+    this.chunks = entry.chunks
     this.batch = batch
-    this.#entry = entry
+    this.#entry = entry.id
     this.#index = index
-    this.#size = size
+    this.#bytes = bytes
+    this.#singleStart = singleStart
+    this.#start = start
+    this.#end = end
+  }
+
+  /** The one message of an entry, its payload decompressed. */
+  static ofEntry(entry: ReceivedEntry, payload: Uint8Array): ReceivedMessage {
+    return new ReceivedMessage(entry, payload, -1, 0, payload.length, undefined, -1)
+  }
+
+  /** The message of a batch that `cursor` has stepped to. */
+  static ofBatch(entry: ReceivedEntry, cursor: BatchCursor, batch: BatchAcks): ReceivedMessage {
+    return new ReceivedMessage(
+      entry,
+      cursor.bytes,
+      cursor.singleStart,
+      cursor.start,
+      cursor.end,
+      batch,
+      cursor.index - 1
+    )
+  }
+
+  /** The payload, decompressed. A view: copy it to keep it longer than the work on the message. */
+  get payload(): Uint8Array {
+    return this.#payload ??= this.#bytes.subarray(this.#start, this.#end)
+  }
+
+  /** What is particular to the message within its batch. */
+  get single(): SingleMetadata | undefined {
+    return this.#singleStart < 0
+      ? undefined
+      : this.#single ??= readSingle(this.#bytes, this.#singleStart, this.#start)
   }
 
   /** Where the message is. */
   get id(): MessageId.MessageId {
     return this.#id ??= this.#index < 0
       ? this.#entry
-      : MessageId.make(this.#entry.ledger, this.#entry.entry, this.#entry.partition, this.#index, this.#size)
+      : MessageId.make(this.#entry.ledger, this.#entry.entry, this.#entry.partition, this.#index, this.batch!.size)
   }
 
   /** Place in the batch, -1 outside one. */
@@ -63,25 +108,25 @@ export class ReceivedMessage {
   }
 
   get key(): string | undefined {
-    return this.single === undefined ? this.metadata.partitionKey : this.single.partitionKey
+    return (this.single ?? this.metadata).partitionKey
   }
 
   /** Whether the key is base64 of bytes. */
   get keyIsBase64(): boolean {
-    return this.single === undefined ? this.metadata.partitionKeyB64 : this.single.partitionKeyB64
+    return (this.single ?? this.metadata).partitionKeyB64
   }
 
   get orderingKey(): Uint8Array | undefined {
-    return this.single === undefined ? this.metadata.orderingKey : this.single.orderingKey
+    return (this.single ?? this.metadata).orderingKey
   }
 
   get properties(): Properties {
-    return this.single === undefined ? this.metadata.properties : this.single.properties
+    return (this.single ?? this.metadata).properties
   }
 
   /** Milliseconds since the epoch, 0 when unset. */
   get eventTime(): number {
-    return this.single === undefined ? this.metadata.eventTime : this.single.eventTime
+    return (this.single ?? this.metadata).eventTime
   }
 
   /** When the producer sent it, milliseconds since the epoch. */
@@ -103,7 +148,7 @@ export class ReceivedMessage {
 
   /** The message has no value: it deletes its key. */
   get isNull(): boolean {
-    return this.single === undefined ? this.metadata.nullValue : this.single.nullValue
+    return (this.single ?? this.metadata).nullValue
   }
 
   /** Cluster the message was replicated from. */

@@ -54,3 +54,6 @@ export const partitionOf = (topic: string): number => {
 
 /** @category combinators @since 0.1.0 */
 export const partition = (topic: string, index: number): string => `${topic}-partition-${index}`
+
+/** The topic that a partition is one of; any other name is its own. @category combinators @since 0.1.0 */
+export const withoutPartition = (topic: string): string => partitionOf(topic) < 0 ? topic : PARTITION.exec(topic)![1]!

@@ -3,10 +3,11 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import { Script } from "node:vm"
 import * as Config from "./Config.ts"
+import { guarded } from "./internal/guarded.ts"
 import { hashText } from "./internal/Rng.ts"
 import { drawPlan, type Family, type Fault, resolve } from "./Nemesis.ts"
+import * as Replay from "./Replay.ts"
 import * as Seed from "./Seed.ts"
 import * as Shrink from "./Shrink.ts"
 import {
@@ -19,9 +20,9 @@ import {
   type Verdict
 } from "./Simulation.ts"
 import { firstDifference, formatEvent } from "./Trace.ts"
-import * as Tripwire from "./Tripwire.ts"
+import * as Tally from "./Tally.ts"
 import type { NetworkConfig } from "./world/Network.ts"
-import { type Branch, defaultLimits, type Limits, type ScheduleConfig } from "./world/World.ts"
+import { type Branch, defaultLimits, type Limits, realTime, type ScheduleConfig } from "./world/World.ts"
 
 /** What a scenario declares about itself. */
 export interface Options {
@@ -31,6 +32,8 @@ export interface Options {
   readonly faults?: ReadonlyArray<string | Family> | undefined
   /** What must happen at least once over all seeds. At least one name: a scenario that proves nothing is refused. */
   readonly sometimes: ReadonlyArray<string>
+  /** Properties that must have been looked at at least once over all seeds, besides those that the runs report. */
+  readonly always?: ReadonlyArray<string> | undefined
   /** Faults that are planned in every run, in addition to the drawn ones. */
   readonly plan?: ReadonlyArray<Fault> | undefined
   /** Virtual length of the chaos phase; 10 seconds by default. */
@@ -100,35 +103,22 @@ export const recipeOf = (definition: Definition, seed: Seed.Seed): Shrink.Recipe
   }
 }
 
+/** The run that a replay text stands for; its branches are passed to {@link run}. */
+export const recipeOfReplay = (definition: Definition, replay: Replay.Replay): Shrink.Recipe => {
+  const recipe = recipeOf(definition, replay.seed)
+  return replay.quiet
+    ? { config: { ...recipe.config, families: [], buggify: false }, plan: definition.options.plan ?? [] }
+    : recipe
+}
+
 interface RunExtras {
   readonly fullTrace?: boolean | undefined
   readonly record?: boolean | undefined
   readonly branches?: ReadonlyArray<Branch> | undefined
   readonly onSometimes?: RunOptions["onSometimes"]
+  readonly onState?: RunOptions["onState"]
   /** Bounds that are tighter than those of the scenario. */
   readonly limits?: Partial<Limits> | undefined
-}
-
-const guardKey = Symbol.for("@perigee/sim/guarded")
-const guardScript = new Script("globalThis[Symbol.for('@perigee/sim/guarded')]()")
-
-/** Runs `body` and interrupts it when it does not return: a loop without scheduling points cannot be stopped inside. */
-const guarded = <A>(body: () => A, realMs: number): A | undefined => {
-  let result: A | undefined
-  const slots = globalThis as unknown as Record<symbol, (() => void) | undefined>
-  slots[guardKey] = () => {
-    result = body()
-  }
-  try {
-    guardScript.runInThisContext({ timeout: realMs })
-    return result
-  } catch (cause) {
-    if ((cause as { code?: string }).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw cause
-    Tripwire.restore()
-    return undefined
-  } finally {
-    slots[guardKey] = undefined
-  }
 }
 
 /** Runs one recipe. */
@@ -150,7 +140,8 @@ export const run = async (
     fullTrace: extras.fullTrace,
     recordSchedule: extras.record,
     branches: extras.branches,
-    onSometimes: extras.onSometimes
+    onSometimes: extras.onSometimes,
+    onState: extras.onState
   }
   if (options.driver === "async") return runAsync(definition.scenario, runOptions)
   const realMs = options.limits?.realMs ?? defaultLimits.realMs
@@ -163,7 +154,7 @@ const hung = (recipe: Shrink.Recipe, realMs: number): RunResult => ({
   plan: recipe.plan,
   verdict: {
     kind: "livelock",
-    name: "livelock",
+    name: realTime,
     message: `one call did not return within ${realMs} real milliseconds: a loop that never reaches the scheduler`
   },
   violations: [],
@@ -185,84 +176,14 @@ const hung = (recipe: Shrink.Recipe, realMs: number): RunResult => ({
   sizes: {}
 })
 
-/** Sums over the runs of a campaign. Plain data, so that workers can send it. */
-export interface Tally {
-  runs: number
-  steps: number
-  ops: number
-  simulatedMs: number
-  realMs: number
-  connections: number
-  faults: Record<string, number>
-  buggified: Record<string, number>
-  sometimes: Record<string, number>
-  evaluated: Record<string, number>
-  oracles: Record<string, number>
-  slowest: { seed: string; realMs: number }
-  doubled: number
-  explored: number
-}
-
-/** The tally of no run. */
-export const emptyTally = (): Tally => ({
-  runs: 0,
-  steps: 0,
-  ops: 0,
-  simulatedMs: 0,
-  realMs: 0,
-  connections: 0,
-  faults: {},
-  buggified: {},
-  sometimes: {},
-  evaluated: {},
-  oracles: {},
-  slowest: { seed: "", realMs: 0 },
-  doubled: 0,
-  explored: 0
-})
-
-const addAll = (into: Record<string, number>, from: Readonly<Record<string, number>>): void => {
-  for (const [key, value] of Object.entries(from)) into[key] = (into[key] ?? 0) + value
-}
-
-/** Adds a run to a tally. */
-export const count = (tally: Tally, result: RunResult, realMs: number): void => {
-  tally.runs++
-  tally.steps += result.steps
-  tally.ops += result.ops
-  tally.simulatedMs += result.simulatedMs
-  tally.realMs += realMs
-  tally.connections += result.connections
-  addAll(tally.faults, result.faults)
-  addAll(tally.buggified, result.buggified)
-  // Seeds in which it fired, not how often: that is what predicts the next campaign.
-  for (const [name, times] of Object.entries(result.sometimes)) {
-    tally.sometimes[name] = (tally.sometimes[name] ?? 0) + (times > 0 ? 1 : 0)
-  }
-  addAll(tally.evaluated, result.evaluated)
-  addAll(tally.oracles, result.oracles)
-  if (realMs > tally.slowest.realMs) tally.slowest = { seed: result.config.seed, realMs }
-}
-
-/** Adds one tally to another. */
-export const merge = (into: Tally, from: Tally): void => {
-  into.runs += from.runs
-  into.steps += from.steps
-  into.ops += from.ops
-  into.simulatedMs += from.simulatedMs
-  into.realMs += from.realMs
-  into.connections += from.connections
-  into.doubled += from.doubled
-  into.explored += from.explored
-  for (const key of ["faults", "buggified", "sometimes", "evaluated", "oracles"] as const) addAll(into[key], from[key])
-  if (from.slowest.realMs > into.slowest.realMs) into.slowest = from.slowest
-}
-
 /** What a campaign lacks although every run passed. */
-export const gaps = (definition: Definition, tally: Tally): ReadonlyArray<string> => {
+export const gaps = (definition: Definition, tally: Tally.Tally): ReadonlyArray<string> => {
   const out: Array<string> = []
   for (const name of definition.options.sometimes) {
     if ((tally.sometimes[name] ?? 0) === 0) out.push(`sometimes "${name}" never happened in ${tally.runs} seeds`)
+  }
+  for (const name of definition.options.always ?? []) {
+    if ((tally.evaluated[name] ?? 0) === 0) out.push(`always "${name}" was never looked at in ${tally.runs} seeds`)
   }
   for (const [name, saw] of Object.entries(tally.oracles)) {
     if (saw === 0) out.push(`oracle "${name}" saw nothing in ${tally.runs} seeds`)
@@ -279,7 +200,8 @@ export interface Failure {
   readonly reproduced: boolean
   readonly difference?: string | undefined
   readonly shrunk?: Shrink.Shrunk | undefined
-  readonly branches: ReadonlyArray<Branch>
+  /** What replays it, exactly as it was found. */
+  readonly replay: Replay.Replay
 }
 
 /** Which seeds a campaign runs, and for how long. */
@@ -291,18 +213,25 @@ export interface CampaignOptions {
   /** Real milliseconds after which no new run starts. */
   readonly realMs?: number | undefined
   /** Called before each run and, with the tally, after it. Throwing stops the campaign. */
-  readonly onRun?: ((seed: string, tally: Tally) => void) | undefined
+  readonly onRun?: ((seed: string, tally: Tally.Tally) => void) | undefined
   readonly shrink?: boolean | undefined
   /** Runs also the first seed without any fault. */
   readonly quiet?: boolean | undefined
   readonly realNow?: (() => number) | undefined
 }
 
+/** A run that was repeated, to be repeated elsewhere: its replay text and the hash of its trace. */
+export interface Sample {
+  readonly replay: string
+  readonly hash: string
+}
+
 /** What a campaign ends with: the sums, the first failure, and what never happened. */
 export interface CampaignResult {
-  readonly tally: Tally
+  readonly tally: Tally.Tally
   readonly failure: Failure | undefined
   readonly gaps: ReadonlyArray<string>
+  readonly samples: ReadonlyArray<Sample>
 }
 
 const realNowMs = (): number => Number(process.hrtime.bigint() / 1000n) / 1000
@@ -312,75 +241,93 @@ const pause = () => new Promise<void>((resolve) => setImmediate(resolve))
 const doubleEvery = 50
 /** Longest time without a turn of the event loop. */
 const turnMs = 50
-/** Roots kept for exploration. */
-const maxRoots = 64
+/** Roots kept for exploration: from properties that fired for the first time, and from states first seen. */
+const maxRoots = { sometimes: 64, states: 32 }
+/** Runs after which a state that no run has shown is worth a root: by then the ordinary ones are known. */
+const stateWarmUp = 20
+/** Runs kept to be repeated in a fresh thread. */
+const maxSamples = 20
 
 /** Runs seeds until one fails or the budget is spent. */
 export const campaign = async (definition: Definition, options: CampaignOptions): Promise<CampaignResult> => {
   const now = options.realNow ?? realNowMs
   const deadline = options.realMs === undefined ? Infinity : now() + options.realMs
   const share = definition.options.driver === "async" ? 0 : definition.options.exploration ?? 0.3
-  const tally = emptyTally()
-  const known = new Set<string>()
-  const roots: Array<{ readonly recipe: Shrink.Recipe; readonly branches: ReadonlyArray<Branch> }> = []
+  const tally = Tally.empty()
+  const samples: Array<Sample> = []
+  const known = { sometimes: new Set<string>(), states: new Set<string>() }
+  const roots = { sometimes: 0, states: 0 }
+  const queue: Array<Replay.Replay> = []
   let lastTurn = now()
   let fresh = 0
 
-  const one = async (
-    recipe: Shrink.Recipe,
-    branches: ReadonlyArray<Branch>
-  ): Promise<Failure | undefined> => {
+  const one = async (replay: Replay.Replay): Promise<Failure | undefined> => {
+    const recipe = recipeOfReplay(definition, replay)
+    const { branches } = replay
+    const text = Replay.format(replay)
     options.onRun?.(recipe.config.seed, tally)
     if (now() - lastTurn > turnMs) {
       await pause()
       lastTurn = now()
     }
     const started = now()
-    const found: Array<number> = []
+    const discover = (kind: "sometimes" | "states") => (name: string, step: number) => {
+      if (known[kind].has(name)) return
+      known[kind].add(name)
+      if (kind === "states" && tally.runs < stateWarmUp) return
+      // Draws everything after the discovery from another seed, which each child chooses for itself.
+      if (roots[kind]++ < maxRoots[kind]) {
+        queue.push({ ...replay, branches: [...branches, { step: step + 1, seed: "0" }] })
+      }
+    }
     const result = await run(definition, recipe, {
       branches,
-      onSometimes: (name, step) => {
-        if (known.has(name)) return
-        known.add(name)
-        found.push(step)
-      }
+      onSometimes: discover("sometimes"),
+      onState: share > 0 ? discover("states") : undefined
     })
-    count(tally, result, now() - started)
-    for (const step of found) {
-      if (roots.length < maxRoots) roots.push({ recipe, branches: [...branches, { step: step + 1, seed: "0" }] })
-    }
-    if (result.verdict.kind !== "pass") return investigate(definition, recipe, result, branches, options)
+    Tally.count(tally, result, now() - started, text)
+    if (result.verdict.kind !== "pass") return investigate(definition, recipe, result, replay, options)
     if (tally.runs % doubleEvery === 0) {
       tally.doubled++
       const again = await run(definition, recipe, { branches })
-      if (again.hash !== result.hash) return investigate(definition, recipe, result, branches, options)
+      if (again.hash !== result.hash) return investigate(definition, recipe, result, replay, options)
+      if (samples.length < maxSamples) samples.push({ replay: text, hash: result.hash })
     }
     return undefined
   }
 
   if (options.quiet !== false) {
-    const recipe = recipeOf(definition, options.base)
-    const failure = await one({
-      config: { ...recipe.config, families: [], buggify: false },
-      plan: definition.options.plan ?? []
-    }, [])
-    if (failure !== undefined) return { tally, failure, gaps: [] }
+    const failure = await one({ seed: options.base, quiet: true, branches: [] })
+    if (failure !== undefined) return { tally, failure, gaps: [], samples }
   }
   while (tally.runs < options.seeds && now() < deadline) {
     let failure: Failure | undefined
-    const root = roots[tally.explored % Math.max(1, roots.length)]
+    const root = queue[tally.explored % Math.max(1, queue.length)]
     if (root !== undefined && tally.explored < share * tally.runs) {
-      // Replays to the discovery and draws everything after it from another seed.
-      const step = root.branches.at(-1)!.step
-      const seed = String(hashText(`${root.recipe.config.seed}/${step}/${tally.explored}`))
+      const { step } = root.branches.at(-1)!
+      const seed = String(hashText(`${root.seed.text}/${step}/${tally.explored}`))
       tally.explored++
-      failure = await one(root.recipe, [...root.branches.slice(0, -1), { step, seed }])
-    } else {
-      failure = await one(recipeOf(definition, Seed.add(options.base, fresh++)), [])
-    }
-    if (failure !== undefined) return { tally, failure, gaps: [] }
+      failure = await one({ ...root, branches: [...root.branches.slice(0, -1), { step, seed }] })
+    } else failure = await one(Replay.ofSeed(Seed.add(options.base, fresh++)))
+    if (failure !== undefined) return { tally, failure, gaps: [], samples }
   }
-  return { tally, failure: undefined, gaps: gaps(definition, tally) }
+  return { tally, failure: undefined, gaps: gaps(definition, tally), samples }
+}
+
+/** Repeats runs of another thread and returns how the first one that differs does. */
+export const repeat = async (
+  definition: Definition,
+  samples: ReadonlyArray<Sample>
+): Promise<string | undefined> => {
+  for (const { hash, replay } of samples) {
+    const { branches, ...rest } = Replay.parse(replay)
+    const result = await run(definition, recipeOfReplay(definition, { branches, ...rest }), { branches })
+    if (result.hash !== hash) {
+      return `nondeterminism: ${replay} gave trace ${hash} among other seeds and gives ${result.hash} in a fresh thread: ` +
+        "something outlives a run"
+    }
+  }
+  return undefined
 }
 
 /** Confirms a failure, explains a difference, and shrinks. */
@@ -388,11 +335,14 @@ export const investigate = async (
   definition: Definition,
   recipe: Shrink.Recipe,
   failed: RunResult,
-  branches: ReadonlyArray<Branch>,
+  replay: Replay.Replay,
   options: { readonly shrink?: boolean | undefined; readonly realNow?: (() => number) | undefined } = {}
 ): Promise<Failure> => {
+  const { branches } = replay
   const full = await run(definition, recipe, { branches, fullTrace: true })
-  if (full.hash !== failed.hash && failed.hash !== "") {
+  // Where real time ends a run is not the seed's decision.
+  const timed = failed.hash === "" || failed.verdict.name === realTime
+  if (full.hash !== failed.hash && !timed) {
     const second = await run(definition, recipe, { branches, fullTrace: true })
     const index = firstDifference(full.events, second.events)
     const show = (result: RunResult) =>
@@ -401,10 +351,10 @@ export const investigate = async (
       ? "two further runs agree with each other: state of an earlier run leaked into this one"
       : `first differing event #${index}: ${show(full)} | ${show(second)}`
     const verdict: Verdict = { kind: "nondeterminism", name: "nondeterminism", message: difference }
-    return { result: { ...full, verdict }, reproduced: false, difference, branches }
+    return { result: { ...full, verdict }, reproduced: false, difference, replay }
   }
-  if (options.shrink === false || definition.options.driver === "async" || failed.hash === "") {
-    return { result: full, reproduced: true, branches }
+  if (options.shrink === false || definition.options.driver === "async" || timed) {
+    return { result: full, reproduced: true, replay }
   }
   // Without a fault that it needed to end, a program may go on for ever: that is another failure, told quickly.
   const limits = {
@@ -412,12 +362,12 @@ export const investigate = async (
     simulatedMs: failed.simulatedMs * 10 + 600_000,
     realMs: Math.min(definition.options.limits?.realMs ?? defaultLimits.realMs, 10_000)
   }
-  const replay: Shrink.Replay = (candidate, record) => run(definition, candidate, { branches, record, limits })
-  const shrunk = await Shrink.shrink(failed, replay, {
+  const attempt: Shrink.Replay = (candidate, record) => run(definition, candidate, { branches, record, limits })
+  const shrunk = await Shrink.shrink(failed, attempt, {
     realNow: options.realNow ?? realNowMs,
     realMs: definition.options.shrinkMs
   })
-  return { result: full, reproduced: true, shrunk, branches }
+  return { result: full, reproduced: true, shrunk, replay }
 }
 
 const endOfTrace = (result: RunResult) => ({

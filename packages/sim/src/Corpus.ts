@@ -62,16 +62,26 @@ export const parse = (text: string, file: string): Entry => {
   return entry as Entry
 }
 
-/** Entries of one test in a folder, by file name. */
-export const load = (folder: string, test: string): ReadonlyArray<{ readonly file: string; readonly entry: Entry }> => {
-  if (!existsSync(folder)) return []
-  const prefix = `${slug(test)}-`
-  return readdirSync(folder)
-    .filter((name) => name.startsWith(prefix) && name.endsWith(".json"))
-    .sort()
-    .map((name) => ({ file: join(folder, name), entry: parse(readFileSync(join(folder, name), "utf8"), name) }))
-    .filter(({ entry }) => entry.test === test)
+/** An entry and its file. */
+export interface Stored {
+  readonly file: string
+  readonly entry: Entry
 }
+
+const loadStarting = (folder: string, prefix: string): ReadonlyArray<Stored> =>
+  !existsSync(folder)
+    ? []
+    : readdirSync(folder)
+      .filter((name) => name.startsWith(prefix) && name.endsWith(".json"))
+      .sort()
+      .map((name) => ({ file: join(folder, name), entry: parse(readFileSync(join(folder, name), "utf8"), name) }))
+
+/** Entries of one test in a folder, by file name. Throws {@link CorpusError}. */
+export const load = (folder: string, test: string): ReadonlyArray<Stored> =>
+  loadStarting(folder, `${slug(test)}-`).filter(({ entry }) => entry.test === test)
+
+/** Every entry of a folder. Throws {@link CorpusError}. */
+export const loadAll = (folder: string): ReadonlyArray<Stored> => loadStarting(folder, "")
 
 /** Stores an entry and returns its file. The same plan is stored once. */
 export const save = (folder: string, entry: Entry): string => {

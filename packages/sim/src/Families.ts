@@ -95,7 +95,7 @@ const stallBetween = (chaos: Chaos, from: ReadonlyArray<string>, to: ReadonlyArr
   }
 }
 
-const dead = (chaos: Chaos): number => chaos.hosts.filter((host) => !host.alive).length
+const dead = (chaos: Chaos): number => chaos.hosts.filter((host) => !host.alive || host.stopping).length
 
 const kill = (power: boolean, wipe: boolean): Family["apply"] => (chaos, fault) => {
   if (dead(chaos) >= chaos.maxDead) return undefined
@@ -243,6 +243,25 @@ const process: ReadonlyArray<Family> = [
       end: () => {
         for (const cancel of timers) cancel()
         host.reboot()
+      }
+    }
+  }),
+  family("stop", "process", { most: 4, duration: [20, 3000], level: [0, 5000] }, (chaos, fault) => {
+    // A deployment: the process is asked to end, has `level` milliseconds for it, and is started again.
+    if (dead(chaos) >= chaos.maxDead) return undefined
+    const host = anyHost(chaos, fault, (host) => host.alive && !host.stopping)
+    if (host === undefined) return undefined
+    let down = false
+    let over = false
+    host.terminate(fault.level, () => {
+      down = true
+      if (over) host.boot()
+    })
+    return {
+      target: `${host.name} within ${fault.level} ms`,
+      end: () => {
+        over = true
+        if (down) host.boot()
       }
     }
   }),

@@ -15,7 +15,7 @@ export class Nemesis {
   readonly #families: ReadonlyMap<string, Family>
   #stopped = false
   readonly #active = new Set<() => void>()
-  readonly #cancel: Array<() => void> = []
+  #cancel: Array<() => void> = []
   /** Faults that hit something, by kind. */
   readonly injected = new Map<string, number>()
 
@@ -24,15 +24,21 @@ export class Nemesis {
     this.#families = new Map(families.map((family) => [family.name, family]))
   }
 
-  /** Arms every fault of a plan. */
+  /** Arms every fault of a plan; times count from now. */
   start(plan: ReadonlyArray<Fault>): void {
+    if (this.#stopped) return
     const waiting: Array<{ fault: Fault; on: NonNullable<Fault["on"]>; left: number }> = []
     for (const fault of plan) {
       if (fault.on !== undefined) waiting.push({ fault, on: fault.on, left: fault.on.nth })
       else this.#cancel.push(this.#chaos.world.after(fault.at * 1000, () => this.inject(fault)))
     }
     if (waiting.length === 0) return
+    let armed = true
+    this.#cancel.push(() => {
+      armed = false
+    })
     this.#chaos.world.trace.observe((event: TraceEvent) => {
+      if (!armed) return
       for (const entry of waiting) {
         if (event.name !== entry.on.event) continue
         if (entry.on.host !== undefined && entry.on.host !== event.host) continue
@@ -40,6 +46,12 @@ export class Nemesis {
         if (--entry.left === 0) this.#chaos.world.after(0, () => this.inject(entry.fault))
       }
     })
+  }
+
+  /** Disarms what has not happened yet. */
+  hold(): void {
+    for (const cancel of this.#cancel) cancel()
+    this.#cancel = []
   }
 
   /** Carries one fault out now. */
@@ -66,7 +78,7 @@ export class Nemesis {
   stop(): void {
     if (this.#stopped) return
     this.#stopped = true
-    for (const cancel of this.#cancel) cancel()
+    this.hold()
     for (const stop of Array.from(this.#active)) stop()
     const { hosts, network, world } = this.#chaos
     network.heal()

@@ -1,18 +1,18 @@
 /**
  * What people read: the report of a failure and the table of a campaign.
  */
-import type { Definition, Failure, Tally } from "./Campaign.ts"
+import type { Definition, Failure } from "./Campaign.ts"
 import * as Config from "./Config.ts"
 import { formatFault } from "./Nemesis.ts"
+import type { Place } from "./Place.ts"
+import * as Replay from "./Replay.ts"
+import type { Tally } from "./Tally.ts"
 import { formatEvent } from "./Trace.ts"
 
-/** Where a run took place, for the config line. */
-export interface Place {
-  readonly node: string
-  readonly commit: string
-}
-
 const lines = 12
+
+/** `1 fault`, `3 faults`. */
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`
 
 /** The full report of a failure. `saved` is the corpus file, `replay` the command that runs the seed again. */
 export const formatFailure = (
@@ -20,7 +20,7 @@ export const formatFailure = (
   failure: Failure,
   details: { readonly place: Place; readonly saved?: string | undefined; readonly replay: string }
 ): string => {
-  const { branches, result, shrunk } = failure
+  const { result, shrunk } = failure
   const { config, verdict } = result
   const hits = Object.values(result.faults).reduce((sum, count) => sum + count, 0)
   const starved = definition.options.sometimes.filter((name) => (result.sometimes[name] ?? 0) === 0)
@@ -28,18 +28,20 @@ export const formatFailure = (
     `${definition.name}: t=${
       (result.violations[0]?.at ?? result.simulatedMs).toFixed(3)
     } ${verdict.kind}: ${verdict.message}`,
-    `  seed    ${config.seed}   replay: ${details.replay}`,
+    `  seed    ${Replay.format(failure.replay)}   replay: ${details.replay}`,
     `  config  node ${details.place.node} · commit ${details.place.commit} · ${Config.format(config)} · starved: ${
       starved.join(", ") || "–"
     }`,
     `  trace   ${result.hash} (${
       failure.reproduced ? "reproduced" : `NOT reproduced, nondeterminism, ${failure.difference}`
     })`,
-    `  after   ${result.steps} steps, ${result.simulatedMs.toFixed(0)} simulated ms, ${hits} faults${
+    `  after   ${result.steps} steps, ${result.simulatedMs.toFixed(0)} simulated ms, ${counted(hits, "fault")}${
       formatCounts(result.faults)
     }`
   ]
-  for (const branch of branches) out.push(`  branch  reseeded with ${branch.seed} at step ${branch.step}`)
+  for (const { seed, step } of failure.replay.branches) {
+    out.push(`  branch  drawn from seed ${seed} from step ${step} on`)
+  }
   const buggified = Object.keys(shrunk?.result.buggified ?? result.buggified)
   if (buggified.length > 0) out.push(`  buggify ${buggified.join(", ")}`)
   if (shrunk !== undefined) {
@@ -54,7 +56,7 @@ export const formatFailure = (
       } picks`
     const sizes = Object.entries(shrunk.recipe.config.sizes).map(([name, size]) => `; ${name}=${size}`).join("")
     out.push(
-      `  shrunk  ${shrunk.before.faults} faults to ${plan.length}${
+      `  shrunk  ${counted(shrunk.before.faults, "fault")} to ${plan.length}${
         faults === "" ? "" : `: ${faults}`
       }; ${schedule}${sizes}` +
         ` (${shrunk.replays} replays)${details.saved === undefined ? "" : `; plan saved to ${details.saved}`}`
@@ -88,9 +90,9 @@ export const formatTally = (definition: Pick<Definition, "name" | "options">, ta
     definition.name,
     row(
       "seeds",
-      `${tally.runs} (${tally.explored} explored, ${tally.doubled} run twice) in ${(wallMs / 1000).toFixed(1)} s, ${
-        ((tally.runs * 60_000) / Math.max(1, wallMs)).toFixed(0)
-      } a minute`
+      `${tally.runs} (${tally.explored} explored, ${tally.doubled} run twice, ${tally.fresh} again in a fresh thread) in ${
+        (wallMs / 1000).toFixed(1)
+      } s, ${((tally.runs * 60_000) / Math.max(1, wallMs)).toFixed(0)} a minute`
     ),
     row(
       "simulated",

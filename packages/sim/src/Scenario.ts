@@ -3,17 +3,17 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { execFileSync } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, writeFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Campaign from "./Campaign.ts"
 import * as Corpus from "./Corpus.ts"
+import * as Place from "./Place.ts"
+import * as Replay from "./Replay.ts"
 import * as Report from "./Report.ts"
-import * as Seed from "./Seed.ts"
 import type { RunResult, Sim } from "./Simulation.ts"
 import { sameFailure } from "./Shrink.ts"
-import { formatEvent } from "./Trace.ts"
+import { formatEvent, toJsonLines } from "./Trace.ts"
 import type { HostServices } from "./world/Host.ts"
 
 type Register = (name: string, body: () => Promise<void>, timeout: number) => void
@@ -68,21 +68,6 @@ const packageOf = (file: string | undefined): string => {
   return folder
 }
 
-let commitOnce: string | undefined
-
-/** Where this process runs, for reports and corpus entries. */
-export const place = (): Report.Place => {
-  if (commitOnce === undefined) {
-    try {
-      commitOnce = execFileSync("git", ["rev-parse", "--short", "HEAD"], { stdio: ["ignore", "pipe", "ignore"] })
-        .toString().trim()
-    } catch {
-      commitOnce = "unknown"
-    }
-  }
-  return { node: process.version, commit: commitOnce }
-}
-
 /** Stores a failure and returns its file; undefined when there is no corpus folder. */
 export const remember = (
   definition: Campaign.Definition,
@@ -90,7 +75,7 @@ export const remember = (
   folder: string | undefined
 ): string | undefined => {
   if (folder === undefined || process.env["SIM_CORPUS"] === "off" || !failure.reproduced) return undefined
-  const { node, commit } = place()
+  const { node, commit } = Place.here()
   const recipe = failure.shrunk?.recipe ?? failure.result
   const result = failure.shrunk?.result ?? failure.result
   return Corpus.save(folder, {
@@ -100,7 +85,7 @@ export const remember = (
     config: recipe.config,
     plan: recipe.plan,
     tape: failure.shrunk?.recipe.tape,
-    branches: failure.branches.length === 0 ? undefined : failure.branches,
+    branches: failure.replay.branches.length === 0 ? undefined : failure.replay.branches,
     verdict: { kind: result.verdict.kind, name: result.verdict.name },
     hash: result.hash,
     node,
@@ -120,12 +105,26 @@ export class SimulationFailed extends Error {
   }
 }
 
-const seedFrom = (variable: string, text: string): Seed.Seed => {
+/** What an environment variable says, or a failure that names it. */
+const given = <A>(variable: string, text: string, parse: (text: string) => A): A => {
   try {
-    return Seed.make(text)
+    return parse(text)
   } catch (cause) {
     throw new SimulationFailed(`${variable}: ${(cause as Error).message}`)
   }
+}
+
+const wholeNumber = (text: string): number => {
+  if (!/^[1-9]\d{0,9}$/.test(text)) {
+    throw new Error(`not a whole number above zero: ${JSON.stringify(text.slice(0, 80))}`)
+  }
+  return Number(text)
+}
+
+/** Prints the whole trace of a run, or writes it as JSON Lines when a file is named. */
+export const showTrace = (target: string, { events }: RunResult): void => {
+  if (/\.jsonl?$/.test(target)) writeFileSync(target, toJsonLines(events))
+  else write(events.map(formatEvent).join("\n"))
 }
 
 /** Replays what was stored for a scenario. Returns what is wrong, and what is known to be open. */
@@ -156,28 +155,27 @@ export const replayCorpus = async (
 const write = (text: string) => void process.stderr.write(`${text}\n`)
 
 const body = (definition: Campaign.Definition, folder: string | undefined, file: string | undefined) => async () => {
-  const single = process.env["SIM_SEED"]
   const where = file === undefined ? "" : relative(process.cwd(), file)
   const command = process.env["VITEST"] === undefined
-    ? ["SIM_SEED=%s", "node", ...process.execArgv.filter((flag) => flag.startsWith("--conditions")), "--test", where]
-    : ["SIM_SEED=%s", "npx", "vitest", "run", where, "-t", JSON.stringify(definition.name)]
-  const saved = (failure: Campaign.Failure) => {
+    ? ["node", ...process.execArgv.filter((flag) => flag.startsWith("--conditions")), "--test", where]
+    : ["npx", "vitest", "run", where, "-t", JSON.stringify(definition.name)]
+  const report = (failure: Campaign.Failure) => {
     const path = remember(definition, failure, folder)
-    return path === undefined ? undefined : relative(process.cwd(), path)
-  }
-  const report = (failure: Campaign.Failure) =>
-    Report.formatFailure(definition, failure, {
-      place: place(),
-      saved: saved(failure),
-      replay: command.join(" ").replace("%s", failure.result.config.seed)
+    return Report.formatFailure(definition, failure, {
+      place: Place.here(),
+      saved: path === undefined ? undefined : relative(process.cwd(), path),
+      replay: [`SIM_SEED=${Replay.format(failure.replay)}`, ...command].join(" ")
     })
+  }
+  const single = process.env["SIM_SEED"]
   if (single !== undefined) {
-    const recipe = Campaign.recipeOf(definition, seedFrom("SIM_SEED", single))
-    const result = await Campaign.run(definition, recipe, { fullTrace: true })
-    if (process.env["SIM_TRACE"] !== undefined) write(result.events.map(formatEvent).join("\n"))
-    write(`${definition.name}: seed ${single} trace ${result.hash} ${result.verdict.kind}`)
+    const replay = given("SIM_SEED", single, Replay.parse)
+    const recipe = Campaign.recipeOfReplay(definition, replay)
+    const result = await Campaign.run(definition, recipe, { fullTrace: true, branches: replay.branches })
+    if (process.env["SIM_TRACE"] !== undefined) showTrace(process.env["SIM_TRACE"], result)
+    write(`${definition.name}: seed ${Replay.format(replay)} trace ${result.hash} ${result.verdict.kind}`)
     if (result.verdict.kind !== "pass") {
-      throw new SimulationFailed(report(await Campaign.investigate(definition, recipe, result, [])))
+      throw new SimulationFailed(report(await Campaign.investigate(definition, recipe, result, replay)))
     }
     return
   }
@@ -185,8 +183,8 @@ const body = (definition: Campaign.Definition, folder: string | undefined, file:
   for (const line of open) write(`OPEN ${line}`)
   if (problems.length > 0) throw new SimulationFailed(problems.join("\n"))
   const result = await Campaign.campaign(definition, {
-    base: seedFrom("SIM_BASE", process.env["SIM_BASE"] ?? "1"),
-    seeds: Number(process.env["SIM_SEEDS"] ?? definition.options.seeds ?? 100)
+    base: given("SIM_BASE", process.env["SIM_BASE"] ?? "1", Place.firstSeed),
+    seeds: given("SIM_SEEDS", process.env["SIM_SEEDS"] ?? String(definition.options.seeds ?? 100), wholeNumber)
   })
   if (result.failure !== undefined) throw new SimulationFailed(report(result.failure))
   if (result.gaps.length > 0) throw new SimulationFailed(`${definition.name}: ${result.gaps.join("; ")}`)
@@ -197,8 +195,9 @@ const timeoutMs = 180_000
 
 /**
  * Registers a simulation as a test: replays the corpus, then runs `seeds` seeds, then checks that every `sometimes`
- * happened. `SIM_SEED=n` runs that seed alone; `SIM_SEEDS`, `SIM_BASE` change how many and which; `SIM_TRACE=1` prints
- * the whole trace of a single seed; `SIM_CORPUS` names another folder for stored failures, `off` none.
+ * happened. `SIM_SEED=n` runs that seed alone; `SIM_SEEDS`, `SIM_BASE` change how many and which (`SIM_BASE=commit` and
+ * `SIM_BASE=date` follow the commit and the day); `SIM_TRACE=1` prints the whole trace of a single seed, `SIM_TRACE=x.jsonl`
+ * writes it as JSON Lines; `SIM_CORPUS` names another folder for stored failures, `off` none.
  *
  * @throws ScenarioError when the scenario could not prove anything, UnknownFault when a fault name is wrong.
  */

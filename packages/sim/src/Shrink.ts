@@ -41,6 +41,9 @@ export const sameFailure = (a: RunResult, b: RunResult): boolean =>
 /** Longest tape that is reduced decision by decision; a longer one is reduced in halves only. */
 const maxTape = 50_000
 
+/** Sizes tried one by one below the smallest half that failed. */
+const maxSteps = 8
+
 /** Shrinks a failing run. */
 export const shrink = async (failed: RunResult, replay: Replay, options: ShrinkOptions): Promise<Shrunk> => {
   const limit = options.replays ?? 500
@@ -102,6 +105,11 @@ export const shrink = async (failed: RunResult, replay: Replay, options: ShrinkO
       if (!await attempt({ ...best, config: { ...best.config, sizes: { ...best.config.sizes, [name]: smaller } } })) {
         break
       }
+    }
+    // Between the last half that failed and the one that passed.
+    for (let step = 0; step < maxSteps && (result.sizes[name] ?? 1) > 1 && !spent(); step++) {
+      const sizes = { ...best.config.sizes, [name]: result.sizes[name]! - 1 }
+      if (!await attempt({ ...best, config: { ...best.config, sizes } })) break
     }
   }
 

@@ -3,10 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Semaphore from "effect/Semaphore"
 import { type Assert, type Details, Ledger } from "./Assert.ts"
 import { BuggifyState } from "./Buggify.ts"
 import { realMillis } from "./internal/realMillis.ts"
-import { type Chaos, Nemesis } from "./Nemesis.ts"
+import { type Chaos, type Fault, Nemesis } from "./Nemesis.ts"
 import type { Oracle } from "./Oracle.ts"
 import * as Seed from "./Seed.ts"
 import type { Config, RunOptions } from "./Simulation.ts"
@@ -19,6 +20,10 @@ import { World } from "./world/World.ts"
 
 /** A host layer that provides nothing. */
 const emptyLayer = Layer.empty as Layer.Layer<any>
+
+/** Waits while a process that was asked to end still does, and is started again. */
+const restarted = (host: Host<any>): Effect.Effect<void> =>
+  Effect.suspend(() => host.stopping ? Effect.andThen(Effect.sleep(1), restarted(host)) : Effect.void)
 
 /** The handle that a scenario gets. */
 export class Sim implements Assert {
@@ -34,6 +39,8 @@ export class Sim implements Assert {
   readonly #buggify: BuggifyState
   readonly #chaos: Chaos
   readonly #sizes: Record<string, number> = {}
+  readonly #plan: ReadonlyArray<Fault>
+  readonly #resources: Array<{ readonly name: string; readonly read: () => number; readonly before: number }> = []
   /** The host that the scenario itself runs on; no fault touches it. */
   readonly driver: Host
 
@@ -70,8 +77,16 @@ export class Sim implements Assert {
         if (finding !== undefined) this.ledger.violate(`${oracle.name}: ${finding.message}`, finding.details)
       }
     })
+    const { onState } = options
+    if (onState !== undefined) {
+      this.world.trace.observe(({ host, name }) => {
+        const boots = this.#hosts.find((known) => known.name === host)?.boots ?? 0
+        onState(`${name} ${host} ${Math.min(boots, 3)}`, this.world.steps)
+      })
+    }
     this.driver = this.#make<never>("sim", emptyLayer)
     this.driver.boot()
+    this.#plan = options.plan
     this.nemesis.start(options.plan)
   }
 
@@ -120,9 +135,25 @@ export class Sim implements Assert {
     return host
   }
 
-  /** Runs a program in a host's process; see {@link Host.run}. */
-  workload<A, E, R>(host: Host<R>, program: Effect.Effect<A, E, R | HostServices>) {
-    return host.run(program)
+  /**
+   * Adds up to `size` machines that run the same program: `name-1`, `name-2` and so on. Shrinking a failure tries fewer.
+   */
+  cluster<R>(
+    name: string,
+    size: number,
+    layer: (index: number) => Layer.Layer<R, any, HostServices>,
+    options?: { readonly stable?: boolean | undefined }
+  ): ReadonlyArray<Host<R>> {
+    return Array.from(
+      { length: this.count(`hosts ${name}`, size) },
+      (_, index) => this.host(`${name}-${index + 1}`, layer(index), options)
+    )
+  }
+
+  /** Lets a name lead to another machine from now on, as after a failover. Connections that are open stay where they are. */
+  resolve(name: string, host: { readonly name: string }): void {
+    this.network.setName(name, host.name)
+    this.event("dns.changed", { name, host: host.name }, "net")
   }
 
   /** Makes a command runnable by `ChildProcess` on every host. */
@@ -145,6 +176,21 @@ export class Sim implements Assert {
     return this.world.now / 1000
   }
 
+  /**
+   * Runs what has to be in place before anything goes wrong. Faults are held back; the times of the plan count from its
+   * end. Call it first: what happened before it is not undone.
+   */
+  setup<A, E, R>(program: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.suspend(() => {
+      this.nemesis.hold()
+      return Effect.tap(program, () =>
+        Effect.sync(() => {
+          this.event("setup.end")
+          this.nemesis.start(this.#plan)
+        }))
+    })
+  }
+
   #calmed = false
 
   /** Ends the chaos: faults stop, links heal, machines come back. Completes when every host is ready again. */
@@ -153,7 +199,7 @@ export class Sim implements Assert {
     this.nemesis.stop()
     return Effect.forEach(
       this.#prey.filter((host) => host.alive),
-      (host) => Effect.ignore(host.ready),
+      (host) => Effect.andThen(restarted(host), Effect.ignore(host.ready)),
       { concurrency: "unbounded", discard: true }
     )
   })
@@ -242,6 +288,19 @@ export class Sim implements Assert {
     return this.#hosts.flatMap((host) => host.parked())
   }
 
+  /**
+   * Watches something that is taken and given back, free permits or the entries of a table: at the end of an orderly run
+   * it must read what it reads now, or the run fails as a leak.
+   */
+  resource(name: string, read: () => number): void {
+    this.#resources.push({ name, read, before: read() })
+  }
+
+  /** {@link resource} for the free permits of a semaphore. */
+  permits(name: string, semaphore: Semaphore.Semaphore): void {
+    this.resource(`permits ${name}`, () => Effect.runSync(semaphore.release(0)))
+  }
+
   /** What has not been given back. */
   leftovers(): ReadonlyArray<string> {
     const links = this.network.links.map((link) =>
@@ -253,6 +312,11 @@ export class Sim implements Assert {
     )
     const processes = this.#programs.running > 0 ? [`${this.#programs.running} child processes`] : []
     const fibers = this.parked().map((fiber) => `fiber ${fiber}`)
-    return [...fibers, ...links, ...listeners, ...files, ...processes]
+    const timers = this.#hosts.filter((host) => host.timers > 0).map((host) => `${host.timers} timers on ${host.name}`)
+    const resources = this.#resources.flatMap(({ before, name, read }) => {
+      const after = read()
+      return after === before ? [] : [`${name} ${after}, ${before} at first`]
+    })
+    return [...fibers, ...timers, ...links, ...listeners, ...files, ...processes, ...resources]
   }
 }

@@ -55,6 +55,8 @@ export interface RunOptions {
   readonly tripwire?: boolean | undefined
   /** Called when a `sometimes` fires for the first time in the run. */
   readonly onSometimes?: ((name: string, step: number) => void) | undefined
+  /** Called with every event as a state of the world: its name, its host, and how often that host has been started. */
+  readonly onState?: ((state: string, step: number) => void) | undefined
 }
 
 /** Kinds of verdict; everything but `pass` is a failure. */
@@ -214,7 +216,7 @@ const judge = (
     return { kind: "tripwire", name: touch.global, message: `${touch.global} was used at ${touch.frame}` }
   }
   const { halted } = sim.world
-  if (halted !== undefined) return { kind: halted.kind, name: halted.kind, message: halted.message }
+  if (halted !== undefined) return halted
   if (body !== undefined && Exit.isFailure(body)) {
     const text = String(toField(body.cause))
     return { kind: "defect", name: text, message: `the scenario failed: ${text}` }
@@ -260,7 +262,7 @@ const driveSync = (scenario: Scenario, options: RunOptions): Running => {
   shutdown(running)
   const until = world.now + drainMs * 1000
   drive()
-  while (running.stuck === undefined && world.halted === undefined && world.now < until && world.step());
+  while (running.stuck === undefined && world.halted === undefined && world.next <= until && world.step());
   return running
 }
 
@@ -303,7 +305,7 @@ export const runAsync = async (scenario: Scenario, options: RunOptions): Promise
     shutdown(running)
     const until = world.now + drainMs * 1000
     await drive()
-    const draining = () => running.stuck === undefined && world.halted === undefined && world.now < until
+    const draining = () => running.stuck === undefined && world.halted === undefined && world.next <= until
     while (draining() && await step(draining));
   }
   return finish(running, [], outside)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Nemesis } from "@perigee/sim"
-import { Effect, Exit, FileSystem, Stream } from "effect"
+import { Effect, Exit, Fiber, FileSystem, Stream } from "effect"
 import { KeyValueStore } from "effect/persistence"
 import { Rng } from "../src/internal/Rng.ts"
 import { DiskFailure, DiskModel } from "../src/world/DiskModel.ts"
@@ -236,14 +236,36 @@ describe("SimDisk", () => {
     )
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
   })
-  it("watching files is refused by name", () => {
-    const result = run((sim) =>
-      sim.host("box").run(Effect.flatMap(FileSystem.FileSystem, (fs) =>
+  it("watchers are told in order, each change once, and nothing after they stopped or died", () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const seen: Array<string> = []
+      const result = run((sim) =>
         Effect.gen(function*() {
-          const error = yield* Effect.flip(Stream.runDrain(fs.watch("/")))
-          sim.always(error.reason._tag === "BadArgument", "typed")
-        })))
-    )
-    assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+          const host = sim.host("box")
+          yield* host.run(Effect.gen(function*() {
+            const fs = yield* FileSystem.FileSystem
+            yield* fs.makeDirectory("/in/deep", { recursive: true })
+            const watching = yield* Effect.forkChild(
+              fs.watch("/in", { recursive: true }).pipe(
+                Stream.runForEach((event) => Effect.sync(() => seen.push(`${event._tag} ${event.path}`)))
+              )
+            )
+            yield* Effect.sleep(10)
+            yield* fs.writeFileString("/in/a", "x")
+            yield* fs.writeFileString("/elsewhere", "x")
+            yield* Effect.sleep(10)
+            yield* fs.rename("/in/a", "/in/deep/b")
+            yield* Effect.sleep(10)
+            yield* fs.remove("/in/deep/b")
+            yield* Effect.sleep(10)
+            yield* Fiber.interrupt(watching)
+            yield* fs.writeFileString("/in/late", "x")
+            const error = yield* Effect.flip(Stream.runDrain(fs.watch("/none")))
+            sim.always(error.reason._tag === "NotFound", "a path that does not exist is refused")
+          }))
+        }), { seed })
+      assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+      assert.deepStrictEqual(seen, ["Create a", "Update a", "Remove a", "Create deep/b", "Remove deep/b"])
+    }
   })
 })

@@ -108,6 +108,11 @@ const cases: ReadonlyArray<{
 ]
 
 describe("Oracle", () => {
+  it("none is without a planted defect", () => {
+    const oracles = Object.keys(Oracle).filter((name) => name !== "make")
+    assert.strictEqual(cases.length, oracles.length, oracles.join())
+    assert.isTrue(cases.every(({ planted }) => Object.keys(planted).length > 0))
+  })
   for (const { correct, make, planted } of cases) {
     const { name } = make()
     it(`${name}: lets a correct history pass`, () => {

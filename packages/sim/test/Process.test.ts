@@ -111,6 +111,78 @@ describe("Port", () => {
   })
 })
 
+describe("pipelines", () => {
+  const lines = (stream: Stream.Stream<Uint8Array, unknown>) => Stream.splitLines(Stream.decodeText(stream))
+  it("each command reads what the one before it writes, to the end", () => {
+    const result = run((sim) => {
+      sim.program(
+        "count",
+        ({ args, stdout }) =>
+          Effect.as(Effect.forEach(Array.from({ length: Number(args[0]) }, (_, n) => n), (n) => stdout(`${n}\n`)), 0)
+      )
+      sim.program(
+        "double",
+        ({ stdin, stdout }) => Effect.as(Stream.runForEach(lines(stdin), (line) => stdout(`${Number(line) * 2}\n`)), 0)
+      )
+      sim.program("sum", ({ stdin, stdout }) =>
+        Effect.gen(function*() {
+          const sum = yield* Stream.runFold(lines(stdin), () => 0, (total, line) => total + Number(line))
+          yield* stdout(String(sum))
+          return 3
+        }))
+      return sim.host("parent").run(Effect.scoped(Effect.gen(function*() {
+        const pipeline = ChildProcess.make("count", ["500"]).pipe(
+          ChildProcess.pipeTo(ChildProcess.make("double")),
+          ChildProcess.pipeTo(ChildProcess.make("sum"))
+        )
+        const child = yield* pipeline
+        const text = yield* Stream.mkString(Stream.decodeText(child.stdout))
+        sim.always(text === "249500", "the sum of all", { text })
+        sim.always((yield* child.exitCode) === 3, "the exit code is that of the last")
+      })))
+    })
+    assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
+  })
+  it("killing one kills all, and what nobody reads keeps nobody waiting", () => {
+    const result = run((sim) => {
+      sim.program("yes", ({ stdout }) => Effect.forever(stdout("y\n")))
+      sim.program("deaf", () => Effect.never)
+      return sim.host("parent").run(Effect.scoped(Effect.gen(function*() {
+        const child = yield* ChildProcess.make("yes").pipe(ChildProcess.pipeTo(ChildProcess.make("deaf")))
+        yield* Effect.sleep(100)
+        yield* child.kill()
+        sim.always(!(yield* child.isRunning), "gone")
+      })))
+    })
+    assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+    assert.strictEqual(result.events.filter((event) => event.name === "process.exit").length, 2)
+  })
+  it("input can be a stream, nothing, or what is written to the handle until that ends", () => {
+    const seen: Array<string> = []
+    const result = run((sim) => {
+      sim.program("cat", ({ stdin, stdout }) => Effect.as(Stream.runForEach(Stream.decodeText(stdin), stdout), 0))
+      const read = (command: ChildProcess.StandardCommand, input?: Stream.Stream<Uint8Array>) =>
+        Effect.scoped(Effect.gen(function*() {
+          const child = yield* command
+          if (input !== undefined) yield* Effect.forkScoped(Stream.run(input, child.stdin))
+          seen.push(yield* Stream.mkString(Stream.decodeText(child.stdout)))
+        }))
+      const text = Stream.encodeText(Stream.make("a", "b"))
+      return sim.host("parent").run(Effect.gen(function*() {
+        yield* read(ChildProcess.make("cat", { stdin: text }))
+        yield* read(ChildProcess.make("cat", { stdin: "ignore" }))
+        yield* read(ChildProcess.make("cat"), text)
+        const error = yield* Effect.flip(Effect.scoped(
+          ChildProcess.make("cat").pipe(ChildProcess.pipeTo(ChildProcess.make("cat"), { from: "fd3" }))
+        ))
+        sim.always(error.reason._tag === "BadArgument", "other descriptors are refused")
+      }))
+    })
+    assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+    assert.deepStrictEqual(seen, ["ab", "", "ab"])
+  })
+})
+
 describe("streams of a child", () => {
   it("can be read while it runs", () => {
     const result = run((sim) => {

@@ -1,31 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Campaign, Seed } from "@perigee/sim"
-import { Clock, Console, Deferred, Effect, Fiber, FileSystem, Layer, Random } from "effect"
+import { Campaign, Seed, type Sim } from "@perigee/sim"
+import { Clock, Console, Effect, Fiber, FileSystem, Layer, Random, type Scope, Semaphore } from "effect"
 import { SecureRandom } from "effect/crypto"
 import { SocketServer } from "effect/socket"
 import { CurrentHost, layerServer } from "../src/index.ts"
 import { fault, names, random, run, runAsync } from "./fixtures/run.ts"
 
 describe("verdicts", () => {
-  it("deadlock names the parked step", () => {
-    const waitForAck = Effect.fn("Producer.waitForAck")(function*() {
-      yield* Deferred.await(yield* Deferred.make<void>())
-    })
-    const send = Effect.fn("Producer.send")(function*() {
-      yield* waitForAck()
-    })
-    const result = run(() => send())
-    assert.strictEqual(result.verdict.kind, "deadlock")
-    assert.include(result.verdict.message, "Producer.waitForAck < Producer.send (host sim")
-  })
-  it("a promise is an outside wait under the synchronous driver, and names its fiber", () => {
-    const fetchIt = Effect.fn("Client.fetch")(function*() {
-      yield* Effect.promise(() => Promise.resolve(1))
-    })
-    const result = run(() => fetchIt())
-    assert.strictEqual(result.verdict.kind, "outside wait")
-    assert.include(result.verdict.message, "Client.fetch (host sim")
-  })
   it("promises work under the asynchronous driver, the same way every time", async () => {
     const scenario: Parameters<typeof run>[0] = (sim) =>
       Effect.gen(function*() {
@@ -52,14 +33,6 @@ describe("verdicts", () => {
     const result = await runAsync(() => Effect.promise(() => new Promise<void>(() => {})))
     assert.strictEqual(result.verdict.kind, "outside wait")
   })
-  it("an endless loop of yields is a livelock that names its step", () => {
-    const spin = Effect.fn("Poller.spin")(function*() {
-      while (true) yield* Effect.yieldNow
-    })
-    const result = run(() => spin(), { limits: { opsPerInstant: 20_000 } })
-    assert.strictEqual(result.verdict.kind, "livelock")
-    assert.include(result.verdict.message, "Poller.spin")
-  })
   it("a loop that never reaches the scheduler is interrupted and reported", async () => {
     const definition = Campaign.define(
       "hang",
@@ -73,18 +46,6 @@ describe("verdicts", () => {
     assert.strictEqual(failure?.result.verdict.kind, "livelock")
     // The wires of the interrupted run are down again.
     assert.notInclude(String(Date.now), "wrapped")
-  })
-  it("a workload that never ends reaches its budget", () => {
-    const forever = Effect.forever(Effect.sleep("1 second"))
-    const steps = run(() => forever, { limits: { steps: 1000 } })
-    assert.strictEqual(steps.verdict.kind, "budget")
-    const time = run(() => forever, { limits: { simulatedMs: 60_000 } })
-    assert.strictEqual(time.verdict.kind, "budget")
-    assert.include(time.verdict.message, "60000 simulated milliseconds")
-    const events = run((sim) => Effect.forever(Effect.andThen(Effect.sleep(1), Effect.sync(() => sim.event("tick")))), {
-      limits: { events: 100 }
-    })
-    assert.strictEqual(events.verdict.kind, "budget")
   })
   it("a failed scenario is a defect, a violation outranks it", () => {
     assert.strictEqual(run(() => Effect.fail(new Error("boom"))).verdict.kind, "defect")
@@ -120,6 +81,44 @@ describe("verdicts", () => {
     )
     assert.include(file.verdict.message, "1 open files on leaky")
   })
+  it("what is left over is a leak: timers, permits, and whatever else a scenario counts", () => {
+    const left = (body: (sim: Sim) => Effect.Effect<unknown, unknown, Scope.Scope>) => run(body).verdict
+    const timer = left((sim) =>
+      sim.host("leaky").run(Effect.asVoid(Effect.forkDetach(Effect.sleep("400 days"), { startImmediately: true })))
+    )
+    assert.strictEqual(timer.kind, "leak")
+    assert.include(timer.message, "1 timers on leaky")
+    const permit = left((sim) =>
+      Effect.gen(function*() {
+        const semaphore = yield* Semaphore.make(3)
+        sim.permits("to dial", semaphore)
+        yield* semaphore.take(2)
+        yield* semaphore.release(1)
+      })
+    )
+    assert.deepStrictEqual([permit.kind, permit.message], [
+      "leak",
+      "left over at the end: permits to dial 2, 3 at first"
+    ])
+    const table = new Map([["kept", 1]])
+    const entries = left((sim) =>
+      Effect.sync(() => {
+        sim.resource("sessions", () => table.size)
+        table.set("forgotten", 2)
+      })
+    )
+    assert.include(entries.message, "sessions 2, 1 at first")
+    const fine = left((sim) =>
+      Effect.gen(function*() {
+        const semaphore = yield* Semaphore.make(3)
+        sim.permits("to dial", semaphore)
+        yield* semaphore.withPermit(Effect.sleep(10))
+        yield* Effect.forkScoped(semaphore.withPermit(Effect.never))
+        yield* Effect.sleep(10)
+      })
+    )
+    assert.strictEqual(fine.kind, "pass", fine.message)
+  })
   it.each([
     ["Date.now", () => Date.now()],
     ["new Date()", () => new Date()],
@@ -144,18 +143,6 @@ describe("verdicts", () => {
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
     const after = [Date, Date.now, Math.random, setTimeout, Promise.prototype.then, process.nextTick, performance.now]
     assert.isTrue(before.every((value, i) => value === after[i]))
-  })
-  it("hidden state that differs between runs is nondeterminism, with the first differing event", async () => {
-    let runs = 0
-    const definition = Campaign.define("drifting", { sometimes: ["x"] }, (sim) =>
-      Effect.sync(() => {
-        sim.event("same")
-        sim.event("counted", { runs: ++runs })
-        sim.always(false, "look closer")
-      }))
-    const { failure } = await Campaign.campaign(definition, { base: Seed.make(1), seeds: 10 })
-    assert.strictEqual(failure?.result.verdict.kind, "nondeterminism")
-    assert.match(failure!.difference!, /first differing event #\d+: .*counted runs=2 \| .*counted runs=3/)
   })
 })
 
@@ -274,6 +261,106 @@ describe("a simulated process", () => {
   })
 })
 
+describe("the beginning of a run", () => {
+  it("nothing goes wrong during the setup, and everything planned goes wrong after it", () => {
+    const result = run((sim) =>
+      Effect.gen(function*() {
+        const host = sim.host("prey")
+        yield* sim.setup(Effect.gen(function*() {
+          yield* Effect.sleep(1000)
+          for (let i = 0; i < 3; i++) sim.event("publish")
+          sim.always(host.deaths === 0, "alive in the setup")
+        }))
+        yield* Effect.sleep(60)
+        sim.always(host.deaths === 1, "killed 50 ms after it", { deaths: host.deaths })
+        yield* Effect.sleep(100)
+        for (let i = 0; i < 3; i++) sim.event("publish")
+        yield* Effect.sleep(1)
+        sim.always(host.deaths === 2, "killed at the second event after it", { deaths: host.deaths })
+      }), {
+      plan: [fault("kill", 50, { for: 10 }), fault("kill", 0, { for: 10, on: { event: "publish", nth: 2 } })]
+    })
+    assert.strictEqual(result.verdict.kind, "pass", `${result.verdict.message} ${JSON.stringify(result.violations)}`)
+  })
+  it("a name can move to another machine", () => {
+    const served: Array<string> = []
+    const server = (name: string) =>
+      Layer.effectDiscard(Effect.gen(function*() {
+        const server = yield* SocketServer.SocketServer
+        yield* Effect.forkScoped(
+          server.run((socket) => Effect.scoped(Effect.andThen(Effect.sync(() => served.push(name)), socket.reader)))
+        )
+      })).pipe(Layer.provide(layerServer(1)))
+    const result = run((sim) =>
+      Effect.gen(function*() {
+        const [first, second] = [sim.host("db-1", server("db-1")), sim.host("db-2", server("db-2"))]
+        const { socket } = yield* CurrentHost
+        const dial = Effect.scoped(Effect.andThen(socket("db:1").reader, Effect.sleep(100)))
+        sim.always((yield* Effect.exit(dial))._tag === "Failure", "no such name yet")
+        sim.resolve("db", first)
+        yield* dial
+        sim.resolve("db", second)
+        yield* dial
+      })
+    )
+    assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+    assert.deepStrictEqual(served, ["db-1", "db-2"])
+  })
+  it("shrinking tries fewer machines of a cluster", async () => {
+    const definition = Campaign.define("cluster", { sometimes: ["x"] }, (sim) =>
+      Effect.gen(function*() {
+        const nodes = sim.cluster("node", 7, () => Layer.empty)
+        yield* Effect.forEach(nodes, (node) => node.ready)
+        sim.always(nodes.length < 3, "a cluster of three is too many")
+      }))
+    const { failure } = await Campaign.campaign(definition, { base: Seed.make(1), seeds: 5 })
+    assert.deepStrictEqual(failure?.shrunk?.recipe.config.sizes, { "hosts node": 3 })
+  })
+})
+
+describe("a process that is asked to stop", () => {
+  const stopping = (release: Effect.Effect<void>, level: number) => {
+    const seen: Array<string> = []
+    const App = Layer.effectDiscard(Effect.acquireRelease(
+      Effect.sync(() => void seen.push("start")),
+      () => Effect.andThen(release, Effect.sync(() => void seen.push("released")))
+    ))
+    const result = run((sim) =>
+      Effect.gen(function*() {
+        const host = sim.host("app", App)
+        yield* Effect.forkChild(Effect.ignore(host.run(Effect.forever(Effect.andThen(
+          Effect.sleep(10),
+          Effect.sync(() => seen.at(-1) === "released" && seen.push("ran on"))
+        )))))
+        yield* Effect.sleep(1000)
+        yield* sim.calm
+        yield* host.run(Effect.sync(() => seen.push("used")))
+        seen.push(`${host.boots} boots, ${host.deaths} deaths`)
+      }), { plan: [fault("stop", 100, { for: 200, level })] })
+    assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
+    return seen
+  }
+  it("runs its finalizers, ends with everything in it, and is started again", () => {
+    assert.deepStrictEqual(stopping(Effect.sleep(50), 1000), [
+      "start",
+      "released",
+      "start",
+      "used",
+      "2 boots, 0 deaths",
+      "released"
+    ])
+  })
+  it("is killed when that takes longer than its time of grace", () => {
+    assert.deepStrictEqual(stopping(Effect.sleep(500), 100), [
+      "start",
+      "start",
+      "used",
+      "2 boots, 1 deaths",
+      "released"
+    ])
+  })
+})
+
 describe("the end of a run", () => {
   it("the calm heals everything and boots what faults had killed", () => {
     const result = run((sim) =>
@@ -288,7 +375,7 @@ describe("the end of a run", () => {
       }), { plan: [fault("kill", 50, { for: 1_000_000 })] })
     assert.strictEqual(result.verdict.kind, "pass", result.verdict.message)
   })
-  it.each(["crashStorm", "swizzle", "partition", "kill", "crash"])(
+  it.each(["crashStorm", "swizzle", "partition", "kill", "crash", "stop"])(
     "nothing of a fault goes on in the calm: %s",
     (kind) => {
       const result = run((sim) =>

@@ -57,6 +57,12 @@ export const publishProblem = (
         detail: `The node cannot take more events now: ${message}.`,
         ...progress
       })
+    case "ProducerUnavailable":
+      return new Problem.Unavailable({
+        code: "E_STORE",
+        detail: `The store cannot be read: ${message}. Send the same again.`,
+        ...progress
+      })
     case "NotStored":
       return isFull(reason.cause)
         ? new Problem.StorageFull({

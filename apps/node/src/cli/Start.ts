@@ -145,7 +145,7 @@ const farewell = (report: ShutdownReport | undefined, quiet: boolean): Effect.Ef
       } accepted event(s) are not stored. Whoever sent them was not told that they were. [E_STRANDED]`
     )
   }
-  return quiet ? Effect.void : tell("Stopped: everything accepted is stored.")
+  return quiet ? Effect.void : tell("Stopped: everything answered for is stored.")
 }
 
 export const command = Command.make("start", flags, (parsed) =>

@@ -136,3 +136,28 @@ describe("access", () => {
       }
     }))
 })
+
+describe("connections", () => {
+  it.live("beyond the limit are closed, and there is room again when one ends", () =>
+    Effect.gen(function*() {
+      const node = yield* startNode({ limits: { maxConnections: 2 } })
+      const ask = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n"
+      const first = yield* rawConnection(node.port)
+      const second = yield* rawConnection(node.port)
+      for (const { received, socket } of [first, second]) {
+        socket.write(ask)
+        yield* until(
+          () => received().startsWith("HTTP/1.1 204") || received().startsWith("HTTP/1.1 200"),
+          "it is served"
+        )
+      }
+      const third = yield* rawConnection(node.port)
+      yield* third.closed
+      assert.strictEqual(third.received(), "")
+      first.socket.destroy()
+      yield* until(async () => {
+        const response = await fetch(`${node.url}/livez`).catch(() => undefined)
+        return response?.ok === true
+      }, "there is room again")
+    }))
+})

@@ -242,7 +242,7 @@ describe("perigee start --sample", () => {
       first.process.kill("SIGINT")
       const ended = yield* first.ended
       assert.strictEqual(ended.code, 0)
-      assert.match(ended.stderr, /Stopped: everything accepted is stored\.\n$/)
+      assert.match(ended.stderr, /Stopped: everything answered for is stored\.\n$/)
 
       const again = yield* startChild(dir, ["--sample"])
       assert.deepInclude(JSON.parse(again.child.stdout()).sample, { read: 38_094, accepted: 0 })

@@ -58,9 +58,9 @@ export class Intake {
   ): boolean {
     const length = to - from
     if (lane.isContended && !queued) return false
-    while (!lane.ring.accepts(length)) {
+    if (!lane.ring.accepts(length)) {
       lane.crowd()
-      if (this.mode !== "dropOldest" || !lane.evictOldest()) return false
+      if (this.mode !== "dropOldest" || !lane.makeRoom(length)) return false
     }
     this.#timestamps.next(now)
     lane.accept(payload, from, to, this.#timestamps.millis, this.#timestamps.nanos, channel)

@@ -91,14 +91,15 @@ export class Lane {
     if (this.wakeAt !== Number.POSITIVE_INFINITY) this.wake()
   }
 
-  /** Drops the oldest queued event for a newer one; false when it belongs to a named producer, whose events are never dropped. */
-  evictOldest(): boolean {
-    if (this.ring.isEmpty || this.ring.headLease !== undefined) return false
-    const ordinal = this.settlement.accepted - this.ring.length + 1
-    this.ring.evict()
-    this.evicted++
-    this.settlement.lose(ordinal, ordinal, "evicted", undefined)
-    if (this.inFlight === undefined) this.settlement.settle(ordinal)
+  /** Drops the oldest queued events for a newer one, or none of them when one that is in its way belongs to a named producer. */
+  makeRoom(length: number): boolean {
+    const count = this.ring.inTheWayOf(length)
+    if (count === -1) return false
+    const from = this.settlement.accepted - this.ring.length + 1
+    for (let i = 0; i < count; i++) this.ring.evict()
+    this.evicted += count
+    this.settlement.lose(from, from + count - 1, "evicted", undefined)
+    if (this.inFlight === undefined) this.settlement.settle(from + count - 1)
     return true
   }
 

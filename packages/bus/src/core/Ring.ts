@@ -106,10 +106,20 @@ export class Ring {
     return block === undefined ? 0 : block.baseMillis + Math.floor(block.deltas[block.head]! / 1e6)
   }
 
-  /** The lease of the oldest event. */
-  get headLease(): Lease | undefined {
-    const block = this.#head()
-    return block?.leases?.[block.head]
+  /** How many of the oldest events would have to go for one of `length` bytes to fit; -1 when one of a named producer is among them. */
+  inTheWayOf(length: number): number {
+    let left = this.length
+    let bytes = this.byteLength
+    const fits = () => left < this.capacity - 1 && (bytes + length <= this.maxBytes || left === 0)
+    for (let at = this.#first; !fits(); at++) {
+      const block = this.#blocks[at]!
+      for (let i = block.head; i < block.count && !fits(); i++) {
+        if (block.leases?.[i] !== undefined) return -1
+        bytes -= block.ends[i]! - block.startOf(i)
+        left--
+      }
+    }
+    return this.length - left
   }
 
   /** Takes the oldest event and returns a copy of its payload; undefined when empty. */

@@ -27,6 +27,8 @@ interface BufferConstructor {
 const NodeBuffer = (globalThis as unknown as { readonly Buffer?: BufferConstructor }).Buffer
 const hasUtf8Write = typeof NodeBuffer?.prototype.utf8Write === "function"
 const encoder = new TextEncoder()
+/** Views on payloads up to this length are kept: making one takes longer than copying so few bytes. */
+const KEPT_VIEWS = 1024
 
 /** Length of a text in UTF-8; a lone surrogate counts as the three bytes of U+FFFD that replace it. */
 const utf8Length = (text: string): number => {
@@ -58,6 +60,8 @@ export class Staging {
   #capacity: number
   #bytes: Uint8Array<ArrayBuffer>
   #writer: WritableBuffer | undefined
+  /** By length: views on the start of the area. */
+  #views: Array<Uint8Array<ArrayBuffer> | undefined> = []
 
   constructor(options: StagingOptions = {}) {
     this.maxBytes = options.maxBytes ?? 1_048_576
@@ -78,6 +82,13 @@ export class Staging {
   /** The staged bytes, from offset 0. A new view after a payload larger than any before: read it after staging. */
   get staging(): Uint8Array<ArrayBuffer> {
     return this.#bytes
+  }
+
+  /** The staged payload of so many bytes, as a view that holds nothing else. Valid until the next payload is staged. */
+  staged(length: number): Uint8Array<ArrayBuffer> {
+    return length > KEPT_VIEWS
+      ? this.#bytes.subarray(0, length)
+      : this.#views[length] ??= this.#bytes.subarray(0, length)
   }
 
   /** Copies a payload in. Returns its length; when that exceeds `maxBytes`, nothing was staged. */
@@ -131,6 +142,7 @@ export class Staging {
     const { buffer } = this.#wasm.memory
     this.#capacity = Math.min(this.maxBytes, buffer.byteLength - this.#base - slack)
     this.#bytes = new Uint8Array(buffer, this.#base, this.#capacity)
+    this.#views = []
     if (hasUtf8Write) this.#writer = NodeBuffer!.from(buffer, this.#base, this.#capacity)
   }
 }

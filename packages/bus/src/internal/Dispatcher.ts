@@ -2,42 +2,14 @@
  * The asynchronous half of a shard: sleeps until there is something to send, cuts a batch, and sees it through.
  */
 import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { type Adapter, type AdapterError, adapterError } from "../Adapter.ts"
-import type { Batch } from "../Batch.ts"
-import type { Channels } from "../core/Channels.ts"
+import { type AdapterError, adapterError } from "../Adapter.ts"
+import type { BatchFailure } from "../BusConfig.ts"
 import type { Lane, Shipment } from "../core/Lane.ts"
-import type { Producers } from "../core/Producers.ts"
 import { backoff } from "../core/Retry.ts"
-import type { Pulse } from "../core/Signal.ts"
-import type { ProducerIdentity } from "../ProducerIdentity.ts"
-
-/** A batch that was given up. Its memory is valid until the handler's effect ends. */
-export interface BatchFailure {
-  readonly batch: Batch
-  readonly error: AdapterError
-  /** How often it was sent. */
-  readonly attempts: number
-  /** Whether the last answer never came, so that the batch may be stored all the same. */
-  readonly unknown: boolean
-}
-
-/** What the workers of one bus share. */
-export interface Works {
-  readonly adapter: Adapter["Service"]
-  readonly identity: ProducerIdentity
-  readonly channels: Channels
-  readonly producers: Producers
-  readonly stored: Pulse
-  readonly clock: Clock.Clock
-  readonly timeout: Duration.Duration
-  readonly retries: number
-  readonly onBatchFailed: (failure: BatchFailure) => Effect.Effect<void>
-  readonly isClosing: () => boolean
-}
+import type { Parts } from "./Parts.ts"
 
 interface Attempt {
   readonly error: AdapterError
@@ -46,11 +18,10 @@ interface Attempt {
 
 /** Sends one batch until it is stored, refused for good, or out of attempts. Succeeds with null when stored. */
 export const deliver = (
-  works: Works,
+  { adapter, identity, settings }: Parts,
   lane: Lane,
   shipment: Shipment
 ): Effect.Effect<(Attempt & { readonly attempts: number }) | null> => {
-  const { adapter, identity } = works
   const { batch } = shipment
   const upTo = Math.min(batch.sequenceStart + batch.count, Number.MAX_SAFE_INTEGER)
   // No id may be used before a restart would skip it: the reservation comes first.
@@ -65,11 +36,15 @@ export const deliver = (
     Effect.as(null),
     Effect.catch(Effect.succeed<Attempt>),
     Effect.timeoutOrElse({
-      duration: works.timeout,
+      duration: settings.adapterTimeout,
       orElse: () => {
         shipment.abandoned = true
         return Effect.succeed<Attempt>({
-          error: adapterError(adapter.name, "Transient", `no answer within ${Duration.format(works.timeout)}`),
+          error: adapterError(
+            adapter.name,
+            "Transient",
+            `no answer within ${Duration.format(settings.adapterTimeout)}`
+          ),
           timedOut: true
         })
       }
@@ -87,7 +62,7 @@ export const deliver = (
       const failure = yield* once
       if (failure === null) return null
       unknown ||= failure.timedOut
-      if (!failure.error.isRetryable || attempt >= works.retries) {
+      if (!failure.error.isRetryable || attempt >= settings.retries) {
         return { error: failure.error, timedOut: unknown, attempts: attempt + 1 }
       }
       lane.retries++
@@ -97,7 +72,13 @@ export const deliver = (
 }
 
 /** The worker of one shard. Ends when the bus closes and the ring is empty; interrupted, it leaves its batch with an unknown fate. */
-export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
+export const work = (
+  parts: Parts,
+  lane: Lane,
+  onBatchFailed: (failure: BatchFailure) => Effect.Effect<void>
+): Effect.Effect<void> => {
+  const { channels, clock, identity, producers, settings, stored } = parts
+  const isClosing = () => parts.phase !== "open"
   // A raise resumes this fiber inside the producer's call. One turn later the producer is through with what it had: a batch, not an event.
   const sleepUntilRaised = Effect.andThen(
     Effect.callback<void>((resume) => {
@@ -107,21 +88,23 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
     Effect.yieldNow
   )
   const isUrgent = () =>
-    works.isClosing() || lane.settlement.isAwaited || lane.isContended || lane.isCrowded || works.stored.isAwaited
+    isClosing() || lane.settlement.isAwaited || lane.isContended || lane.isCrowded || stored.isAwaited
 
   const settle = (
     shipment: Shipment,
     failure: (Attempt & { readonly attempts: number }) | null
   ): Effect.Effect<void> => {
     if (failure === null) {
-      lane.stored(shipment, works.producers)
-      works.stored.beat()
+      lane.stored(shipment, producers)
+      stored.beat()
       lane.admitWaiting()
       return Effect.void
     }
     const { attempts, error, timedOut } = failure
     const failed: BatchFailure = { batch: shipment.batch, error, attempts, unknown: timedOut }
-    return Effect.suspend(() => works.onBatchFailed(failed)).pipe(
+    return Effect.suspend(() => onBatchFailed(failed)).pipe(
+      Effect.timeout(settings.adapterTimeout),
+      Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
       Effect.andThen(
         Effect.logError("a batch was given up", {
           shard: lane.id,
@@ -130,9 +113,8 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
           error: error.message
         })
       ),
-      Effect.catchCause((cause) => Effect.logError("the handler of failed batches failed", Cause.squash(cause))),
       Effect.ensuring(Effect.sync(() => {
-        lane.lost(shipment, timedOut ? "unknown" : "failed", "failed", error, works.producers)
+        lane.lost(shipment, timedOut ? "unknown" : "failed", "failed", error, producers)
         lane.admitWaiting()
       }))
     )
@@ -142,10 +124,10 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
     // The age of a batch is measured by waiting too: timestamps can be ahead of the clock, by an hour when that was set back.
     let overdue = false
     while (true) {
-      const now = works.clock.currentTimeMillisUnsafe()
+      const now = clock.currentTimeMillisUnsafe()
       lane.observeArrivals(now)
       if (lane.ring.isEmpty) {
-        if (works.isClosing()) return
+        if (isClosing()) return
         lane.wakeAt = 1
         yield* sleepUntilRaised
         continue
@@ -162,14 +144,12 @@ export const work = (works: Works, lane: Lane): Effect.Effect<void> => {
         continue
       }
       overdue = false
-      const shipment = lane.ship(size, works.identity.nonce, works.channels.names, works.producers)
+      const shipment = lane.ship(size, identity.nonce, channels.names, producers)
       lane.admitWaiting()
       if (shipment === null) continue
-      yield* deliver(works, lane, shipment).pipe(
+      yield* deliver(parts, lane, shipment).pipe(
         Effect.flatMap((failure) => settle(shipment, failure)),
-        Effect.onInterrupt(() =>
-          Effect.sync(() => lane.lost(shipment, "unknown", "stranded", undefined, works.producers))
-        )
+        Effect.onInterrupt(() => Effect.sync(() => lane.lost(shipment, "unknown", "stranded", undefined, producers)))
       )
     }
   })

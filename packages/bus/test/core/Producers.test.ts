@@ -130,3 +130,52 @@ describe("Producer", () => {
     )
   }, { arbitrary: { runs: 500 } })
 })
+
+describe("Producers", () => {
+  const named = (name: string) => new Producer(name, 1, [])
+  /** Has an event under way. */
+  const busy = (name: string) => {
+    const producer = named(name)
+    producer.begin(1)
+    producer.accept(1, 0)
+    return producer
+  }
+
+  it("remembers as many as its limit: the one not used for longest is forgotten", () => {
+    const producers = new Producers(2)
+    const first = named("a")
+    producers.add(first)
+    const second = named("b")
+    producers.add(second)
+    producers.get("a")
+    producers.add(named("c"))
+    assert.isTrue(second.forgotten)
+    assert.isFalse(first.forgotten)
+    assert.isUndefined(producers.peek("b"))
+  })
+
+  it("keeps whoever has events under way, beyond its limit if need be, and shrinks once they have landed", () => {
+    const producers = new Producers(2)
+    const all = ["a", "b", "c"].map(busy)
+    for (const producer of all) producers.add(producer)
+    assert.deepStrictEqual(all.map(({ forgotten }) => forgotten), [false, false, false])
+    for (const producer of all) producer.stored(1, 0)
+    producers.add(named("d"))
+    assert.deepStrictEqual(all.map(({ forgotten }) => forgotten), [true, true, false])
+  })
+
+  it("forgets one with a gap to close last: the store does not know of the gap", () => {
+    const producers = new Producers(2)
+    const broken = busy("a")
+    broken.lost(0)
+    producers.add(broken)
+    const idle = named("b")
+    producers.add(idle)
+    producers.add(named("c"))
+    assert.isTrue(idle.forgotten)
+    assert.isFalse(broken.forgotten)
+    producers.add(busy("d"))
+    producers.add(busy("e"))
+    assert.isTrue(broken.forgotten)
+  })
+})

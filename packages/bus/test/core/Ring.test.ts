@@ -186,6 +186,13 @@ describe("Ring", () => {
           assert.deepStrictEqual(events, model.splice(0, size).map((event) => [...event]))
           ring.release(cut, false)
         }
+        let inTheWay = 0
+        const sizes = model.map((event) => event.length)
+        while (sizes.length >= 15 || sizes.length > 0 && sizes.reduce((sum, length) => sum + length, 0) + size > 200) {
+          sizes.shift()
+          inTheWay++
+        }
+        assert.strictEqual(ring.inTheWayOf(size), inTheWay)
         assert.strictEqual(ring.length, model.length)
         assert.strictEqual(ring.byteLength, model.reduce((sum, event) => sum + event.length, 0))
       }

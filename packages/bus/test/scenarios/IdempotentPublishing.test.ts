@@ -158,4 +158,68 @@ describe("a producer that names itself and numbers its events", () => {
       assert.strictEqual((yield* Effect.flip(bus.publishRaw("x"))).reason._tag, "Backpressure")
       assert.strictEqual((yield* bus.stats).evicted, 0)
     }))
+
+  it.effect("when the store does not say how far it got, nothing is published, and it may try again", () =>
+    Effect.gen(function*() {
+      let answers = false
+      const { adapter, bus } = yield* open({}, {
+        onProducerMarks: () => Effect.suspend(() => answers ? Effect.void : refuse("Transient"))
+      })
+      const { reason } = yield* Effect.flip(bus.publishRaw("1", producer(1)))
+      assert.strictEqual(reason._tag === "ProducerUnavailable" && reason.producer, "till")
+      assert.strictEqual((yield* assertSettled(bus)).accepted, 0)
+      answers = true
+      yield* bus.publishRaw("1", producer(1))
+      assert.deepStrictEqual(adapter.texts, ["1"])
+    }))
+
+  it.effect("does not wait while the store looks another one up; two calls of one share a look-up", () =>
+    Effect.gen(function*() {
+      const asked: Array<string> = []
+      const { adapter, bus } = yield* open({}, {
+        onProducerMarks: (name) =>
+          Effect.suspend(() => {
+            asked.push(name)
+            return name === "slow" ? Effect.sleep("5 seconds") : Effect.void
+          })
+      })
+      const slow = yield* Effect.forkChild(
+        Effect.all([bus.publishRaw("1", producer(1, "slow")), bus.publishRaw("1", producer(1, "slow"))], {
+          concurrency: "unbounded"
+        }),
+        { startImmediately: true }
+      )
+      yield* bus.publishRaw("2", producer(1, "quick"))
+      assert.deepStrictEqual(adapter.texts, ["2"])
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual((yield* Fiber.join(slow)).map(({ duplicate }) => duplicate), [false, true])
+      assert.deepStrictEqual(asked, ["slow", "quick"])
+    }))
+
+  it.effect("is refused by a bus that has shut down, known or not", () =>
+    Effect.gen(function*() {
+      const { bus } = yield* open()
+      yield* bus.publishRaw("1", producer(1))
+      yield* bus.shutdown
+      for (const name of ["till", "stranger"]) {
+        assert.strictEqual((yield* Effect.flip(bus.publishRaw("2", producer(2, name)))).reason._tag, "ShuttingDown")
+      }
+    }))
+
+  it.effect.each([
+    { what: "fails", onSaveMarks: refuse("Transient") },
+    { what: "dies", onSaveMarks: Effect.die("out of order") },
+    { what: "hangs", onSaveMarks: Effect.never }
+  ])(
+    "a store that $what when the last marks are saved holds no shutdown up",
+    ({ onSaveMarks }) =>
+      Effect.gen(function*() {
+        const { adapter, bus } = yield* open({ shutdownTimeout: "5 seconds" }, { onSaveMarks })
+        yield* bus.publishAllRaw(numbered(10), { producer: { name: "till", sequence: 1 } })
+        const closing = yield* Effect.forkChild(bus.shutdown, { startImmediately: true })
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* Fiber.join(closing), { stranded: 0, lossy: false, flushError: null })
+        assert.strictEqual(adapter.events.length, 10)
+      })
+  )
 })

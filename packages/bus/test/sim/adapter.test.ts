@@ -11,7 +11,15 @@ const modes = ["suspend", "dropOldest", "dropNewest", "failProducer"] as const
 simTest("every accepted event is accounted for whatever the store does", {
   seeds: 150,
   faults: ["lateTimers"],
-  sometimes: ["stored after a failure was reported", "dropped", "stranded", "failed for good", "shut down while busy"]
+  sometimes: [
+    "stored after a failure was reported",
+    "dropped",
+    "stranded",
+    "failed for good",
+    "refused as fatal",
+    "timed out and stored",
+    "shut down while busy"
+  ]
 }, (sim) =>
   Effect.gen(function*() {
     const rng = sim.world.stream("scenario")
@@ -24,6 +32,11 @@ simTest("every accepted event is accounted for whatever the store does", {
       delay: rng.pick([[0, 1], [1, 50], [100, 2000]] as const)
     })
     const store = new ScriptedAdapter()
+    const fatal = rng.pick([0, 0.2])
+    const shutdownTimeout = rng.pick([1, 30])
+    /** Where the numbers of each shard have got to, over all that was ever handed to the store. */
+    const next = new Map<number, number>()
+    const refused = new Set<string>()
     let closed = false
     sim.oracle(Oracle.inOrder({ event: "stored", sequence: "start", key: "shard" }, "numbers of a shard grow"))
 
@@ -33,7 +46,13 @@ simTest("every accepted event is accounted for whatever the store does", {
         Adapter.of({
           ...inner,
           append: (batch) => {
+            const identity = `${batch.shard}/${batch.sequenceStart}`
             let seen = 0
+            let answered = false
+            const expected = next.get(batch.shard) ?? 0
+            sim.always(batch.sequenceStart <= expected, "the numbers of a shard have no hole", { identity, expected })
+            next.set(batch.shard, Math.max(expected, batch.sequenceStart + batch.count))
+            sim.always(!refused.has(identity), "what was refused as fatal is not sent again", { identity })
             const write = Effect.sync(() => {
               sim.always(!closed, "nothing is stored after shutdown returned")
               const before = store.starts.length
@@ -44,7 +63,16 @@ simTest("every accepted event is accounted for whatever the store does", {
               } else sim.reachable("stored after a failure was reported")
             })
             return port.call("append", write).pipe(
-              Effect.mapError((error) => adapterError("port", "Transient", error.message, error))
+              Effect.mapError((error) => {
+                answered = true
+                if (error.outcome === "unknown" || !rng.chance(fatal)) {
+                  return adapterError("port", "Transient", error.message, error)
+                }
+                refused.add(identity)
+                sim.reachable("refused as fatal")
+                return adapterError("port", "Fatal", error.message, error)
+              }),
+              Effect.onInterrupt(() => Effect.sync(() => sim.sometimes(!answered && seen > 0, "timed out and stored")))
             )
           }
         }))
@@ -55,7 +83,7 @@ simTest("every accepted event is accounted for whatever the store does", {
       backpressure: mode,
       retries: rng.pick([0, 2, 8]),
       adapterTimeout: "5 seconds",
-      shutdownTimeout: rng.pick(["1 second", "30 seconds"] as const),
+      shutdownTimeout: shutdownTimeout * 1000,
       batch: { minSize: 1, maxSize: rng.pick([1, 16, 400]), maxDelay: 10, adaptive: false },
       identity: Effect.succeed({ nonce: 1n, start: () => 0, reserve: () => Effect.void, release: () => Effect.void })
     }).pipe(Layer.provide(Store))
@@ -73,8 +101,13 @@ simTest("every accepted event is accounted for whatever the store does", {
         }), { concurrency: "unbounded" }))
       yield* Effect.sleep(rng.int(400))
       sim.sometimes(producers.pollUnsafe() === undefined, "shut down while busy")
+      const asked = sim.now
       const [first, second] = yield* Effect.all([bus.shutdown, bus.shutdown], { concurrency: "unbounded" })
       closed = true
+      // Up to three seconds more, as documented, and timers that are late.
+      sim.always(sim.now - asked < shutdownTimeout * 1000 + 4000, "a store that hangs does not hold up the shutdown", {
+        took: sim.now - asked
+      })
       sim.always(first.stranded === second.stranded, "concurrent shutdowns get the same report")
       yield* Fiber.join(producers)
       const stats = yield* bus.stats
@@ -90,6 +123,9 @@ simTest("every accepted event is accounted for whatever the store does", {
           stranded: stats.stranded
         }
       )
+      for (const { accepted, dispatched, evicted, failed, shard, stranded } of yield* bus.shardStats) {
+        sim.always(accepted === dispatched + evicted + failed + stranded, "and so in each shard", { shard })
+      }
       sim.always(store.events.length >= stats.dispatched, "what counts as dispatched is stored")
       sim.always(
         new Set(store.events.map((event) =>

@@ -20,6 +20,9 @@ export interface Script {
   readonly onAppend?: (batch: Batch, call: number) => Effect.Effect<void, AdapterError>
   readonly onFlush?: Effect.Effect<void, AdapterError>
   readonly marks?: ReadonlyArray<ProducerMark>
+  /** What happens before the marks of a producer are told. */
+  readonly onProducerMarks?: (producer: string) => Effect.Effect<void, AdapterError>
+  readonly onSaveMarks?: Effect.Effect<void, AdapterError>
 }
 
 /** Keeps what it is given, in order, and does what a test tells it to do first. */
@@ -87,8 +90,15 @@ export class ScriptedAdapter {
           poll: () => Effect.succeed({ events: [], nextId: null, hasMore: false }),
           tails: Effect.succeed(new Map<number, string>()),
           producerMarks: (producer) =>
-            Effect.sync(() => [...this.marks.values()].filter((mark) => mark.producer === producer)),
-          saveMarks: (marks) => Effect.sync(() => marks.forEach((mark) => this.#mark(mark))),
+            Effect.andThen(
+              this.#script.onProducerMarks?.(producer) ?? Effect.void,
+              Effect.sync(() => [...this.marks.values()].filter((mark) => mark.producer === producer))
+            ),
+          saveMarks: (marks) =>
+            Effect.andThen(
+              this.#script.onSaveMarks ?? Effect.void,
+              Effect.sync(() => marks.forEach((mark) => this.#mark(mark)))
+            ),
           isHealthy: Effect.succeed(true)
         })
       ),

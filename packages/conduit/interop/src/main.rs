@@ -8,6 +8,10 @@
 //!   connect <address> <count> <size>         sends numbered items, one in flight, and expects them back
 //!   pump <address> <count> <size> <flight>   the same with many in flight, and prints how long it took
 //!   blast <address> <count> <size>           sends without waiting for answers until the last one
+//!   session-accept                           a whole vox session as the acceptor, see `session.rs`
+//!   session-connect <address> <calls> <size> <ping interval, ms>   a whole vox session as the initiator
+
+mod session;
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -89,10 +93,10 @@ fn owned(received: SelfRef<String>) -> String {
     text
 }
 
-fn report(item: &str) {
+fn report(what: &str, item: &str) {
     let mut out = std::io::stdout().lock();
     let name = item.split(':').next().unwrap_or("");
-    let _ = writeln!(out, "got {} {}", name, item.len());
+    let _ = writeln!(out, "{what} {name} {}", item.len());
 }
 
 fn item(n: usize, size: usize) -> String {
@@ -111,7 +115,7 @@ async fn echo() -> Result<(), Box<dyn std::error::Error>> {
         match rx.recv().await {
             Ok(Some(received)) => {
                 let text = owned(received);
-                report(&text);
+                report("got", &text);
                 let prepared = tx.prepare_send(text)?;
                 if let Err(error) = tx.send_prepared(prepared).await {
                     println!("error send {error}");
@@ -149,7 +153,7 @@ async fn connect(address: String, count: usize, size: usize) -> Result<(), Box<d
         let prepared = tx.prepare_send(item(n, size))?;
         tx.send_prepared(prepared).await?;
         match rx.recv().await? {
-            Some(received) => report(&owned(received)),
+            Some(received) => report("got", &owned(received)),
             None => return Err("closed".into()),
         }
     }
@@ -210,6 +214,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "connect" => connect(arguments[1].clone(), number(2), number(3)).await,
         "pump" => pump(arguments[1].clone(), number(2), number(3), number(4)).await,
         "blast" => blast(arguments[1].clone(), number(2), number(3)).await,
+        "session-accept" => session::accept().await,
+        "session-connect" => {
+            session::connect(Dial(arguments[1].clone()), number(2), number(3), number(4)).await
+        }
         other => Err(format!("unknown role {other}").into()),
     }
 }

@@ -82,6 +82,11 @@ export class ConduitState {
   delivered: number | undefined
   /** Highest number the peer acknowledged, by a frame, a control or a hello. */
   acknowledged: number | undefined
+  /**
+   * First number that the peer's consumer is not known to have. It trails the buffer's first one after a hello, which
+   * says what the peer has received, and so what it need not be sent again.
+   */
+  confirmedTo: number
   /** Whether both ends agreed to control payloads on the current link. */
   extensions = false
   /** Whether the peer said that it will send nothing more, and everything before that has arrived. */
@@ -111,6 +116,7 @@ export class ConduitState {
     this.received = options.received
     this.delivered = options.received
     this.sentOnce = this.buffer.nextSeq
+    this.confirmedTo = this.buffer.firstSeq
   }
 
   /** What a hello says was received: with a durable cursor, only what would survive a crash. */
@@ -162,8 +168,8 @@ export class ConduitState {
       }
     }
     this.buffer.rewind()
-    // An acknowledgement on the lost link may never have arrived: the hello has just said it all again.
-    this.ackTold = this.helloReceived
+    // An acknowledgement on the lost link may never have arrived, and a hello says less: what was received.
+    this.ackTold = undefined
     const replay = Math.min(this.buffer.frames, Serial.distance(this.buffer.firstSeq, this.sentOnce))
     this.counters.replayed += replay
     return replay
@@ -235,9 +241,17 @@ export class ConduitState {
     return undefined
   }
 
+  /** A peer without control payloads says no more than its hello and its frames do: what it has received counts. */
+  confirmReceived(): void {
+    this.confirmedTo = this.buffer.firstSeq
+  }
+
   private acknowledge(ack: number): boolean {
+    const next = Serial.next(ack)
+    // Numbers between these two are trimmed already, by a hello.
+    if (Serial.after(next, this.confirmedTo) && Serial.atOrBefore(next, this.buffer.firstSeq)) this.confirmedTo = next
     if (this.acknowledged === ack) return true
-    const beyond = Serial.distance(this.buffer.firstSeq, Serial.next(ack))
+    const beyond = Serial.distance(this.buffer.firstSeq, next)
     if (beyond === 0 || beyond >= Serial.halfSpace) return true
     if (beyond > this.buffer.frames || !this.everSent(ack)) {
       return this.fail({
@@ -248,6 +262,7 @@ export class ConduitState {
     }
     this.buffer.trim(ack)
     this.acknowledged = ack
+    this.confirmedTo = next
     return true
   }
 

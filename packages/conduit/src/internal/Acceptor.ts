@@ -13,7 +13,8 @@ import { type Link, writePayload } from "../Link.ts"
 import { AcceptorOpening, type AcceptorOptions, type Opened } from "../session/Opening.ts"
 import type { SessionSettings } from "../session/Handshake.ts"
 import { fromEngine, type StableConduit } from "../StableConduit.ts"
-import { Engine, type EngineHost, type EngineOptions } from "./Engine.ts"
+import { Engine } from "./Engine.ts"
+import type { EngineHost, EngineOptions } from "./EngineOptions.ts"
 import { Relay } from "./Relay.ts"
 
 /** How often late hellos, expiry and keepalive are looked at. */
@@ -50,6 +51,8 @@ interface Seat {
   session: SessionSettings | undefined
   /** The key that the current link's ServerHello carried. */
   linkKey: Uint8Array | undefined
+  /** The link whose answer waits for the journal. */
+  greeting: Link | undefined
 }
 
 interface OpeningLink {
@@ -149,7 +152,8 @@ export class Acceptor {
       this.counts.created++
       return this.greet(seat, link, relay, opened, true)
     }
-    const seat = this.seats.get(route.id)!
+    const seat = this.seats.get(route.id)
+    if (seat === undefined) return this.turnAway(undefined, link)
     const keys = this.state.keys(route.id)
     const newest = keys[keys.length - 1]
     // A dial that was abandoned can say hello after its successor. What it asks for may be gone, but only this link is
@@ -167,6 +171,8 @@ export class Acceptor {
     const { engine, id } = seat
     // The peer is the authority on its own link: an old one is dropped however healthy it looks.
     engine.kick("replaced by a newer link")
+    seat.greeting?.destroy()
+    seat.greeting = undefined
     this.state.attached(id)
     const replayed = engine.peerHello(opened.hello, fresh)
     if (typeof replayed === "string") return this.reject(link)
@@ -174,7 +180,7 @@ export class Acceptor {
     this.state.issue(id, key)
     const agreed = opened.hello.extensions && config.extensions
     const answer = (): boolean => {
-      if (engine.terminal !== undefined) return this.reject(link)
+      if (engine.terminal !== undefined) return this.turnAway(seat, link)
       seat.linkKey = key
       writePayload(
         link,
@@ -189,11 +195,11 @@ export class Acceptor {
       return true
     }
     if (config.journal === undefined) return answer()
-    // Nothing may follow a ClientHello before its answer, so anything that does is a fault of the peer.
-    let dead = false
+    seat.greeting = link
     const fail = () => {
-      dead = true
+      if (seat.greeting === link) seat.greeting = undefined
     }
+    // Nothing may follow a ClientHello before its answer, so anything that does is a fault of the peer.
     relay.target = {
       payload: () => {
         fail()
@@ -207,11 +213,21 @@ export class Acceptor {
     this.fork!(Effect.andThen(
       config.journal.keys(id, this.state.keys(id)),
       Effect.sync(() => {
-        if (!dead) answer()
-        else if (!engine.linkUp) this.lost(seat)
+        // Meanwhile the link may have died, or a newer one may have come, whose hello the state has been set to since.
+        if (seat.greeting === link) {
+          seat.greeting = undefined
+          answer()
+        } else if (seat.greeting === undefined && !engine.linkUp) this.lost(seat)
       })
     ))
     return true
+  }
+
+  /** Answers for a conduit that has ended: with a rejection, unless the next process will know it. */
+  private turnAway(seat: Seat | undefined, link: Link): false {
+    if (seat !== undefined && !storeFailed(seat.engine)) return this.reject(link)
+    link.destroy()
+    return false
   }
 
   private reject(link: Link): false {
@@ -251,7 +267,7 @@ export class Acceptor {
       peerSession: () => this.seats.get(id)?.session,
       durable: this.config.journal === undefined ? undefined : (seq) => this.config.journal!.durable(id, seq)
     })
-    const seat: Seat = { id, engine, conduit, session, linkKey: undefined }
+    const seat: Seat = { id, engine, conduit, session, linkKey: undefined, greeting: undefined }
     this.seats.set(id, seat)
     engine.connect({
       down: () => this.lost(seat),
@@ -259,8 +275,9 @@ export class Acceptor {
         if (seat.linkKey !== undefined) this.state.prove(id, seat.linkKey)
       },
       ended: () => {
-        this.state.remove(id)
         this.seats.delete(id)
+        if (storeFailed(engine)) return this.suspend(id)
+        this.state.remove(id)
         this.config.journal?.removed(id)
       }
     })
@@ -290,9 +307,17 @@ export class Acceptor {
     for (const id of this.state.lost(seat.id, this.config.host.now(), seat.engine.heldBytes)) this.expire(id)
   }
 
+  /** Keeps the place of a conduit that the store has and this process cannot go on with, so that its peer is not refused. */
+  private suspend(id: number): void {
+    if (this.closed) return
+    for (const gone of this.state.lost(id, this.config.host.now(), 0)) this.expire(gone)
+  }
+
   private expire(id: number): void {
     this.counts.expired++
-    this.seats.get(id)?.engine.lose("expired")
+    const seat = this.seats.get(id)
+    if (seat === undefined) this.state.remove(id)
+    else seat.engine.lose("expired")
   }
 
   private tick(): void {
@@ -325,3 +350,4 @@ export class Acceptor {
 }
 
 const noop = () => {}
+const storeFailed = (engine: Engine) => engine.terminal?.reason._tag === "StoreFailed"

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
-import type { EngineHost } from "./Engine.ts"
+import type { EngineHost } from "./EngineOptions.ts"
 
 /**
  * Random bytes for resume keys: the platform's crypto, unless a simulation provides its own.
@@ -12,7 +12,7 @@ import type { EngineHost } from "./Engine.ts"
  * @category references
  * @since 0.1.0
  */
-export const KeySource: Context.Reference<() => Uint8Array> = Context.Reference<() => Uint8Array>(
+export const KeySource: Context.Reference<() => Uint8Array> = /* @__PURE__ */ Context.Reference<() => Uint8Array>(
   "@perigee/conduit/KeySource",
   { defaultValue: () => () => globalThis.crypto.getRandomValues(new Uint8Array(16)) }
 )

@@ -134,7 +134,9 @@ export const run = Effect.fnUntraced(function*(
     let up = false
     return Effect.gen(function*() {
       // A transport that cannot pause brings everything at once: let the consumer make room first.
-      if (!engine.hasRoom) yield* Effect.callback<void>((resume) => engine.whenRoom(() => resume(Effect.void)))
+      if (!engine.pressure.hasRoom) {
+        yield* Effect.callback<void>((resume) => engine.pressure.whenRoom(() => resume(Effect.void)))
+      }
       const { clientHello, link } = yield* source.next.pipe(
         Effect.timeoutOrElse({
           duration: options.openTimeout ?? "10 seconds",

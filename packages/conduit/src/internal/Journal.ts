@@ -2,7 +2,8 @@ import * as Effect from "effect/Effect"
 import * as ConduitErrors from "../ConduitError.ts"
 import type { Change, ConduitStore, Remembered } from "../ConduitStore.ts"
 import * as Serial from "../core/Serial.ts"
-import type { Engine, EngineJournal } from "./Engine.ts"
+import type { Engine } from "./Engine.ts"
+import type { EngineJournal } from "./EngineOptions.ts"
 
 /**
  * Writes one engine's changes, as many as have come together in one write, and lets the engine say to its peer what is
@@ -15,6 +16,8 @@ export class Journal implements EngineJournal {
   /** Callbacks of `keys` that the next write settles. */
   private afterWrite: Array<() => void> = []
   private removed = false
+  /** Whether a write has failed: what the store has is then kept as it is, for the next process. */
+  private failed = false
   private readonly store: ConduitStore
   private readonly id: string
   private readonly engine: () => Engine
@@ -61,8 +64,9 @@ export class Journal implements EngineJournal {
     })
   }
 
-  /** Forgets the conduit. */
+  /** Forgets the conduit, unless its state could not be written to the end. */
   remove(): void {
+    if (this.failed) return
     this.removed = true
     this.pending = []
     this.settle()
@@ -70,7 +74,7 @@ export class Journal implements EngineJournal {
   }
 
   private push(change: Change): void {
-    if (this.removed) return
+    if (this.removed || this.failed) return
     this.pending.push(change)
     if (this.writing) return
     this.writing = true
@@ -93,7 +97,8 @@ export class Journal implements EngineJournal {
     Effect.catch((cause) =>
       Effect.sync(() => {
         this.writing = false
-        this.removed = true
+        this.failed = true
+        this.pending = []
         this.engine().end(ConduitErrors.make({ _tag: "StoreFailed", cause }))
         this.settle()
       })

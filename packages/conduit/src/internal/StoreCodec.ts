@@ -19,10 +19,15 @@ export const decode = (bytes: Uint8Array): ReadonlyArray<Change> => {
     if (!Array.isArray(entry)) throw new Error("not a change")
     const [code, first, second] = entry as ReadonlyArray<Cbor.Cbor>
     const _tag = codes[Number(code)]
-    if (_tag === "Keys" && Array.isArray(first)) return { _tag, keys: first as ReadonlyArray<Uint8Array> }
-    if (typeof first !== "number") throw new Error("not a number")
+    if (_tag === "Keys" && Array.isArray(first)) return { _tag, keys: first.map(keyOf) }
+    if (typeof first !== "number" || first >>> 0 !== first) throw new Error("not a number of an item")
     if (_tag === "Appended" && second instanceof Uint8Array) return { _tag, seq: first, item: second }
     if (_tag === "Trimmed" || _tag === "Delivered") return { _tag, seq: first }
     throw new Error("unknown change")
   })
+}
+
+const keyOf = (value: Cbor.Cbor): Uint8Array => {
+  if (!(value instanceof Uint8Array) || value.length !== 16) throw new Error("not a key")
+  return value
 }

@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 
+import { ByteWriter } from "../core/ByteWriter.ts"
+
 /**
  * A CBOR value. Maps keep their order; integers beyond 2^53 are bigints.
  *
@@ -45,48 +47,49 @@ const text = new TextEncoder()
  * @since 0.1.0
  */
 export const encode = (value: Cbor): Uint8Array<ArrayBuffer> => {
-  const out: Array<number> = []
+  const out = new ByteWriter()
   write(out, value)
-  return Uint8Array.from(out)
+  return out.finish()
 }
 
-const head = (out: Array<number>, major: number, n: number | bigint): void => {
+const head = (out: ByteWriter, major: number, n: number | bigint): void => {
   const tag = major << 5
-  if (n < 24) out.push(tag | Number(n))
-  else if (n < 0x100) out.push(tag | 24, Number(n))
-  else if (n < 0x1_0000) out.push(tag | 25, Number(n) >>> 8, Number(n) & 0xff)
-  else if (n < 0x1_0000_0000) {
-    const value = Number(n)
-    out.push(tag | 26, value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff)
+  if (n < 24) out.byte(tag | Number(n))
+  else if (n < 0x100) {
+    out.byte(tag | 24)
+    out.byte(Number(n))
+  } else if (n < 0x1_0000) {
+    out.byte(tag | 25)
+    out.room(2).setUint16(0, Number(n))
+  } else if (n < 0x1_0000_0000) {
+    out.byte(tag | 26)
+    out.room(4).setUint32(0, Number(n))
   } else {
-    out.push(tag | 27)
-    for (let shift = 56; shift >= 0; shift -= 8) out.push(Number((BigInt(n) >> BigInt(shift)) & BigInt(0xff)))
+    out.byte(tag | 27)
+    out.room(8).setBigUint64(0, BigInt(n))
   }
 }
 
-const write = (out: Array<number>, value: Cbor): void => {
-  if (value === null || value === undefined) out.push(0xf6)
-  else if (typeof value === "boolean") out.push(value ? 0xf5 : 0xf4)
-  else if (typeof value === "bigint") {
-    if (value >= 0) head(out, 0, value)
-    else head(out, 1, -value - BigInt(1))
-  } else if (typeof value === "number") {
-    if (Number.isSafeInteger(value)) {
-      if (value >= 0) head(out, 0, value)
-      else head(out, 1, -value - 1)
-    } else {
-      const bytes = new Uint8Array(8)
-      new DataView(bytes.buffer).setFloat64(0, value)
-      out.push(0xfb, ...bytes)
-    }
-  } else if (typeof value === "string") {
-    const bytes = text.encode(value)
-    head(out, 3, bytes.length)
-    for (const byte of bytes) out.push(byte)
-  } else if (value instanceof Uint8Array) {
-    head(out, 2, value.length)
-    for (const byte of value) out.push(byte)
-  } else if (Array.isArray(value)) {
+const integer = (out: ByteWriter, value: number | bigint): void => {
+  if (value >= 0) head(out, 0, value)
+  else head(out, 1, typeof value === "bigint" ? -value - BigInt(1) : -value - 1)
+}
+
+const bytes = (out: ByteWriter, major: number, value: Uint8Array): void => {
+  head(out, major, value.length)
+  out.bytes(value)
+}
+
+const write = (out: ByteWriter, value: Cbor): void => {
+  if (value === null || value === undefined) out.byte(0xf6)
+  else if (typeof value === "boolean") out.byte(value ? 0xf5 : 0xf4)
+  else if (typeof value === "bigint" || Number.isSafeInteger(value)) integer(out, value as number | bigint)
+  else if (typeof value === "number") {
+    out.byte(0xfb)
+    out.room(8).setFloat64(0, value)
+  } else if (typeof value === "string") bytes(out, 3, text.encode(value))
+  else if (value instanceof Uint8Array) bytes(out, 2, value)
+  else if (Array.isArray(value)) {
     head(out, 4, value.length)
     for (const item of value) write(out, item)
   } else {

@@ -147,7 +147,7 @@ const decodeSettings = (body: { readonly [key: string]: Cbor.Cbor }): SessionSet
   const parity = parityOf(connection["parity"])
   if (parity === undefined) return "parity is neither Odd nor Even"
   const limit = connection["max_concurrent_requests"]
-  if (typeof limit !== "number" || limit < 0 || limit > 0xffff_ffff) return "max_concurrent_requests is not a u32"
+  if (typeof limit !== "number" || limit >>> 0 !== limit) return "max_concurrent_requests is not a u32"
   const schema = body["message_payload_schema"] ?? []
   if (!Array.isArray(schema)) return "message_payload_schema is not an array"
   const key = body["resume_key"]

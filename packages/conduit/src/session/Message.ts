@@ -1,6 +1,6 @@
 /**
- * The messages of a vox session, as postcard lays them out. A conduit does not need them; a keepalive and a proxy that
- * looks inside do.
+ * The messages of a vox session, as postcard lays them out. A conduit does not need them; a keepalive, a proxy that looks
+ * inside, and a program that talks to a session of the Rust crate do.
  *
  * @since 0.1.0
  */
@@ -40,7 +40,11 @@ export const message = Postcard.struct({
         Cancel: Postcard.struct({ metadata })
       })
     }),
-    Schema: Postcard.struct({ method: Postcard.u64, schemas: Postcard.bytes }),
+    Schema: Postcard.struct({
+      method: Postcard.u64,
+      direction: Postcard.variants({ Args: Postcard.unit, Response: Postcard.unit }),
+      schemas: Postcard.bytes
+    }),
     Channel: Postcard.struct({
       id: Postcard.u64,
       body: Postcard.variants({

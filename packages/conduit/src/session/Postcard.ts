@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { Codec } from "../Codec.ts"
+import { ByteWriter } from "../core/ByteWriter.ts"
 
 /**
  * Bytes are not the value that was expected.
@@ -21,31 +22,8 @@ export class PostcardFault extends Error {
   }
 }
 
-/** Collects written bytes; grows by doubling. */
-export class Writer {
-  private out = new Uint8Array(64)
-  private at = 0
-
-  /** What was written. */
-  finish(): Uint8Array<ArrayBuffer> {
-    return this.out.slice(0, this.at)
-  }
-
-  room(bytes: number): DataView {
-    if (this.at + bytes > this.out.length) {
-      const grown = new Uint8Array(Math.max(this.out.length * 2, this.at + bytes))
-      grown.set(this.out)
-      this.out = grown
-    }
-    const view = new DataView(this.out.buffer, this.at)
-    this.at += bytes
-    return view
-  }
-
-  byte(value: number): void {
-    this.room(1).setUint8(0, value)
-  }
-
+/** Collects written bytes. */
+export class Writer extends ByteWriter {
   varint(value: number | bigint): void {
     if (typeof value === "bigint" || value > 0xffff_ffff) {
       let rest = BigInt(value)
@@ -62,11 +40,6 @@ export class Writer {
       rest >>>= 7
     }
     this.byte(rest)
-  }
-
-  bytes(bytes: Uint8Array): void {
-    const view = this.room(bytes.length)
-    new Uint8Array(view.buffer, view.byteOffset).set(bytes)
   }
 }
 

@@ -4,12 +4,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
-import * as Fs from "node:fs/promises"
-import { join } from "node:path"
-import { crc32 } from "node:zlib"
-import { type Change, type ConduitStore, type Remembered, replay, snapshot, StoreError } from "../ConduitStore.ts"
-import * as StoreCodec from "../internal/StoreCodec.ts"
+import * as Exit from "effect/Exit"
+import * as FileSystem from "effect/FileSystem"
+import * as Scope from "effect/Scope"
+import { type ConduitStore, type Remembered, StoreError } from "../ConduitStore.ts"
+import * as ChangeLog from "../internal/ChangeLog.ts"
+import { type AppendFile, fromFileSystem as diskOf, type LogDisk } from "../internal/LogDisk.ts"
+import { nodeDisk } from "../internal/NodeDisk.ts"
 
 /**
  * @category models
@@ -22,135 +23,123 @@ export interface FileStoreOptions {
   readonly compactBytes?: number | undefined
 }
 
-interface Log {
-  readonly file: Fs.FileHandle
+interface OpenLog {
+  readonly file: AppendFile
+  readonly scope: Scope.Closeable
   bytes: number
-  /** Size after the last compaction. */
+  /** Size after the last attempt to compact. */
   base: number
 }
 
-const headerBytes = 8
+const suffix = ".log"
 
-const record = (changes: ReadonlyArray<Change>): Buffer => {
-  const body = StoreCodec.encode(changes)
-  const out = Buffer.allocUnsafe(headerBytes + body.length)
-  out.writeUInt32LE(body.length, 0)
-  out.writeUInt32LE(crc32(body), 4)
-  out.set(body, headerBytes)
-  return out
-}
-
-/** Reads whole records; a torn or damaged tail was never acknowledged, and ends the log. */
-const read = (bytes: Buffer): { readonly remembered: Remembered | undefined; readonly whole: number } => {
-  let remembered: Remembered | undefined
-  let at = 0
-  const changes: Array<Change> = []
-  while (at + headerBytes <= bytes.length) {
-    const length = bytes.readUInt32LE(at)
-    const body = bytes.subarray(at + headerBytes, at + headerBytes + length)
-    if (body.length < length || crc32(body) !== bytes.readUInt32LE(at + 4)) break
-    changes.push(...StoreCodec.decode(body))
-    at += headerBytes + length
+const over = Effect.fnUntraced(function*(
+  disk: LogDisk,
+  options: FileStoreOptions
+): Effect.fn.Return<ConduitStore, StoreError, Scope.Scope> {
+  const logs = new Map<string, OpenLog>()
+  /** Sizes of the logs that this process has written from their beginning. */
+  const written = new Map<string, number>()
+  const compactBytes = options.compactBytes ?? 1_048_576
+  const as = (operation: StoreError["operation"]) =>
+    Effect.mapError((cause: unknown) => new StoreError({ operation, cause }))
+  const pathOf = (id: string) => `${options.folder}/${encodeURIComponent(id)}${suffix}`
+  const close = (id: string) =>
+    Effect.suspend(() => {
+      const log = logs.get(id)
+      logs.delete(id)
+      written.delete(id)
+      return log === undefined ? Effect.void : Scope.close(log.scope, Exit.void)
+    })
+  const remembered = (id: string) =>
+    Effect.flatMap(disk.read(pathOf(id)), (bytes) =>
+      bytes === undefined
+        ? Effect.succeed(undefined)
+        : Effect.try({ try: () => ChangeLog.read(bytes), catch: (cause) => cause }))
+  /**
+   * Writes a log anew with what it remembers, once a process and after each failure. That drops a torn tail, and brings to
+   * the disk what a sync that failed may have left in the page cache only: nobody may be told of it before.
+   */
+  const adopt = (id: string, state: Remembered | undefined) =>
+    Effect.gen(function*() {
+      const whole = ChangeLog.compacted(state)
+      yield* disk.replace(pathOf(id), whole)
+      written.set(id, whole.length)
+      return whole.length
+    })
+  const open = (id: string) =>
+    Effect.gen(function*() {
+      const existing = logs.get(id)
+      if (existing !== undefined) return existing
+      const bytes = written.get(id) ?? (yield* adopt(id, yield* remembered(id)))
+      const scope = yield* Scope.make()
+      const file = yield* disk.open(pathOf(id)).pipe(Scope.provide(scope))
+      const log: OpenLog = { file, scope, bytes, base: bytes }
+      logs.set(id, log)
+      return log
+    })
+  const compact = (id: string, log: OpenLog) =>
+    Effect.gen(function*() {
+      log.base = log.bytes
+      if (ChangeLog.compacted(yield* remembered(id)).length <= log.bytes / 2) {
+        yield* close(id)
+        yield* open(id)
+      }
+    })
+  yield* disk.makeFolder(options.folder).pipe(as("open"))
+  yield* Effect.addFinalizer(() => Effect.forEach([...logs.keys()], close, { discard: true }))
+  return {
+    list: disk.list(options.folder).pipe(
+      Effect.map((names) =>
+        names.filter((name) => name.endsWith(suffix)).map((name) => decodeURIComponent(name.slice(0, -suffix.length)))
+      ),
+      as("list")
+    ),
+    load: (id) =>
+      Effect.gen(function*() {
+        const state = yield* remembered(id)
+        if (state !== undefined && !written.has(id)) yield* adopt(id, state)
+        return state
+      }).pipe(as("load"), Effect.uninterruptible),
+    write: (id, changes) =>
+      Effect.gen(function*() {
+        const log = yield* open(id)
+        const bytes = ChangeLog.record(changes)
+        yield* log.file.append(bytes)
+        log.bytes += bytes.length
+        // The changes are on the disk already: a compaction that fails is tried again by the next write, or fails it.
+        if (log.bytes > compactBytes && log.bytes > 2 * log.base) {
+          yield* compact(id, log).pipe(Effect.catch(() => close(id)))
+        }
+      }).pipe(
+        // What a failed append left behind is unknown: the next write must not build on it.
+        Effect.tapError(() => close(id)),
+        as("write"),
+        Effect.uninterruptible
+      ),
+    remove: (id) => Effect.andThen(close(id), disk.remove(pathOf(id))).pipe(as("remove"), Effect.uninterruptible)
   }
-  if (at > 0) remembered = replay(undefined, changes)
-  return { remembered, whole: at }
-}
+})
 
 /**
- * Opens the folder; closing the scope closes the logs. Each write is one `write` and one `fdatasync`.
+ * Opens the folder on Node's file system; closing the scope closes the logs. Each write is one `write` and one
+ * `fdatasync`.
+ *
+ * Fails with `StoreError` when the folder cannot be made.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = Effect.fnUntraced(function*(
+export const make = (options: FileStoreOptions): Effect.Effect<ConduitStore, StoreError, Scope.Scope> =>
+  over(nodeDisk, options)
+
+/**
+ * Like `make`, over whichever file system the context has: another runtime's, or a simulated one.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromFileSystem = (
   options: FileStoreOptions
-): Effect.fn.Return<ConduitStore, StoreError, Scope.Scope> {
-  const logs = new Map<string, Log>()
-  const compactBytes = options.compactBytes ?? 1_048_576
-  const attempt = <A>(operation: StoreError["operation"], run: () => Promise<A>) =>
-    Effect.tryPromise({ try: run, catch: (cause) => new StoreError({ operation, cause }) })
-  const pathOf = (id: string) => join(options.folder, `${encodeURIComponent(id)}.log`)
-  const syncFolder = async () => {
-    const folder = await Fs.open(options.folder, "r")
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
-  }
-  const open = async (id: string): Promise<Log> => {
-    const existing = logs.get(id)
-    if (existing !== undefined) return existing
-    const file = await Fs.open(pathOf(id), "a+", 0o600)
-    const bytes = await file.readFile()
-    const { whole } = read(bytes)
-    if (whole < bytes.length) {
-      await file.truncate(whole)
-      await file.datasync()
-    }
-    if (bytes.length === 0) await syncFolder()
-    const log: Log = { file, bytes: whole, base: whole }
-    logs.set(id, log)
-    return log
-  }
-  const compact = async (id: string, log: Log): Promise<void> => {
-    const { remembered } = read(await Fs.readFile(pathOf(id)))
-    if (remembered === undefined) return
-    const whole = record(snapshot(remembered))
-    log.base = log.bytes
-    if (whole.length > log.bytes / 2) return
-    const next = `${pathOf(id)}.next`
-    const file = await Fs.open(next, "w", 0o600)
-    try {
-      await file.writeFile(whole)
-      await file.datasync()
-    } finally {
-      await file.close()
-    }
-    await Fs.rename(next, pathOf(id))
-    await syncFolder()
-    await log.file.close()
-    logs.delete(id)
-  }
-  yield* attempt("open", () => Fs.mkdir(options.folder, { recursive: true, mode: 0o700 }))
-  yield* Effect.addFinalizer(() =>
-    Effect.promise(async () => {
-      for (const { file } of logs.values()) await file.close().catch(() => {})
-    })
-  )
-  return {
-    list: attempt(
-      "list",
-      async () =>
-        (await Fs.readdir(options.folder)).filter((name) => name.endsWith(".log")).map((name) =>
-          decodeURIComponent(name.slice(0, -4))
-        )
-    ),
-    load: (id) =>
-      attempt("load", async () => {
-        try {
-          return read(await Fs.readFile(pathOf(id))).remembered
-        } catch (cause) {
-          if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined
-          throw cause
-        }
-      }),
-    write: (id, changes) =>
-      attempt("write", async () => {
-        const log = await open(id)
-        const bytes = record(changes)
-        await log.file.appendFile(bytes)
-        await log.file.datasync()
-        log.bytes += bytes.length
-        if (log.bytes > compactBytes && log.bytes > 2 * log.base) await compact(id, log)
-      }),
-    remove: (id) =>
-      attempt("remove", async () => {
-        const log = logs.get(id)
-        logs.delete(id)
-        await log?.file.close()
-        await Fs.rm(pathOf(id), { force: true })
-        await syncFolder()
-      })
-  }
-})
+): Effect.Effect<ConduitStore, StoreError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.flatMap(FileSystem.FileSystem, (fs) => over(diskOf(fs), options))

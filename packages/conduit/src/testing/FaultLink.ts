@@ -4,9 +4,10 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Hello from "../core/Hello.ts"
 import * as StreamDecoder from "../core/StreamDecoder.ts"
 import { timers } from "../internal/Timers.ts"
-import type { Link, LinkSink } from "../Link.ts"
+import { type Link, type LinkSink, writePayload } from "../Link.ts"
 import * as LinkErrors from "../LinkError.ts"
 import type { LinkSource } from "../LinkSource.ts"
 
@@ -44,6 +45,11 @@ export interface FaultLink {
   readonly halfOpen: Effect.Effect<void>
   /** Delays every payload by this much, in both directions. */
   readonly delay: (millis: number) => Effect.Effect<void>
+  /**
+   * Makes the next dials arrive twice, as a proxy that retries or a connection race does: a second link opens to the
+   * acceptor and says what the first one says up to and with its hello, so much later; after that it is silent.
+   */
+  readonly duplicate: (dials: number, afterMillis?: number) => Effect.Effect<void>
   /** Refuses the next dials. */
   readonly refuse: (dials: number) => Effect.Effect<void>
   /** Links handed out so far. */
@@ -62,6 +68,8 @@ export const make = (source: LinkSource): Effect.Effect<FaultLink> =>
     let plan: (link: number) => CutPlan = () => ({})
     let links = 0
     let refusals = 0
+    let duplicates = 0
+    let duplicateAfter = 0
     let delay = 0
     let stalled = false
     return {
@@ -74,11 +82,17 @@ export const make = (source: LinkSource): Effect.Effect<FaultLink> =>
               LinkErrors.make(source.description, { _tag: "Open", cause: new Error("refused on purpose") })
             )
           }
-          return Effect.map(source.next, (attachment) => {
-            current = new FaultyLink(attachment.link, plan(links++), after)
-            current.delayMillis = delay
-            current.stall(stalled)
-            return { ...attachment, link: current }
+          const twice = duplicates > 0
+          if (twice) duplicates--
+          return Effect.gen(function*() {
+            const attachment = yield* source.next
+            const twin = twice ? (yield* source.next).link : undefined
+            const link = new FaultyLink(attachment.link, plan(links++), after)
+            if (twin !== undefined) link.mirror = mirrorOpening(twin, duplicateAfter, after)
+            link.delayMillis = delay
+            link.stall(stalled)
+            current = link
+            return { ...attachment, link }
           })
         })
       },
@@ -98,6 +112,11 @@ export const make = (source: LinkSource): Effect.Effect<FaultLink> =>
           delay = millis
           if (current !== undefined) current.delayMillis = millis
         }),
+      duplicate: (dials, afterMillis = 0) =>
+        Effect.sync(() => {
+          duplicates = dials
+          duplicateAfter = afterMillis
+        }),
       refuse: (dials) =>
         Effect.sync(() => {
           refusals = dials
@@ -106,11 +125,31 @@ export const make = (source: LinkSource): Effect.Effect<FaultLink> =>
     }
   })
 
+type After = (millis: number, task: () => void) => () => void
+/** Takes a copy of what a link writes; says whether it wants more. */
+type Mirror = (bytes: Uint8Array, start: number, end: number) => boolean
+
+/** Repeats an opening on a second link, and hears nothing of the answers. */
+const mirrorOpening = (twin: Link, afterMillis: number, after: After): Mirror => {
+  const ignore = () => {}
+  twin.open({ payload: ignore, flush: ignore, writable: ignore, closed: ignore })
+  return (bytes, start, end) => {
+    for (const payload of StreamDecoder.payloads(bytes, start, end)) {
+      const copy = payload.slice()
+      if (afterMillis === 0) writePayload(twin, copy)
+      else after(afterMillis, () => void writePayload(twin, copy))
+      if (Hello.looksLikeClientHello(copy)) return false
+    }
+    return true
+  }
+}
+
 class FaultyLink implements Link {
   delayMillis = 0
+  mirror: Mirror | undefined
   private readonly inner: Link
   private readonly plan: CutPlan
-  private readonly after: (millis: number, task: () => void) => () => void
+  private readonly after: After
   private sink: LinkSink | undefined
   private sent = 0
   private received = 0
@@ -119,7 +158,7 @@ class FaultyLink implements Link {
   private dead = false
   private held: Array<() => void> = []
 
-  constructor(inner: Link, plan: CutPlan, after: (millis: number, task: () => void) => () => void) {
+  constructor(inner: Link, plan: CutPlan, after: After) {
     this.inner = inner
     this.plan = plan
     this.after = after
@@ -174,7 +213,7 @@ class FaultyLink implements Link {
 
   write(bytes: Uint8Array<ArrayBuffer>, start: number, end: number): boolean {
     if (this.dead || this.deaf) return true
-    const { sent } = this.plan
+    const { mirror, plan: { sent } } = this
     if (sent !== undefined && this.sent + end - start > sent) {
       // Whole payloads before the byte still go out.
       let upTo = start
@@ -188,9 +227,11 @@ class FaultyLink implements Link {
       return true
     }
     this.sent += end - start
-    if (!this.stalled && this.delayMillis === 0 && this.held.length === 0) return this.inner.write(bytes, start, end)
-    this.later(() => this.inner.write(bytes, start, end))
-    return true
+    const direct = !this.stalled && this.delayMillis === 0 && this.held.length === 0
+    const wantsMore = direct && this.inner.write(bytes, start, end)
+    if (!direct) this.later(() => this.inner.write(bytes, start, end))
+    if (mirror !== undefined && !mirror(bytes, start, end)) this.mirror = undefined
+    return wantsMore || !direct
   }
 
   pause(): void {

@@ -1,18 +1,9 @@
-/** Conduits that survive their process: stores, restarts, and real processes that are killed. Feature row 53. */
+/** Conduits that survive their process: stores, restarts, and real processes that are killed. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { type ChildProcess, fork } from "node:child_process"
-import {
-  appendFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync
-} from "node:fs"
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -107,14 +98,16 @@ describe("file store", () => {
   it.live("a torn tail is dropped, whatever its length; what was acknowledged stays", () =>
     Effect.gen(function*() {
       const path = yield* folder
+      const file = join(path, "x.log")
+      let kept = 0
       yield* Effect.scoped(Effect.flatMap(FileStore.make({ folder: path }), (store) =>
-        Effect.andThen(
-          store.write("x", [{ _tag: "Appended", seq: 0, item: utf8("kept") }]),
-          store.write("x", [{ _tag: "Appended", seq: 1, item: utf8("torn") }])
-        )))
-      const file = join(path, readdirSync(path)[0]!)
+        Effect.gen(function*() {
+          yield* store.write("x", [{ _tag: "Appended", seq: 0, item: utf8("kept") }])
+          kept = statSync(file).size
+          yield* store.write("x", [{ _tag: "Appended", seq: 1, item: utf8("torn") }])
+        })))
       const whole = readFileSync(file)
-      for (let cut = 1; cut < whole.length / 2; cut++) {
+      for (let cut = 1; cut <= whole.length - kept; cut++) {
         writeFileSync(file, whole.subarray(0, whole.length - cut))
         const store = yield* FileStore.make({ folder: path })
         assert.deepStrictEqual((yield* store.load("x"))?.items.map(({ item }) => text(item)), ["kept"])
@@ -131,6 +124,25 @@ describe("file store", () => {
         ["kept", "again"]
       )
       assert.strictEqual(statSync(file).mode & 0o077, 0)
+    }))
+
+  it.live("a hole of zeros at the end is a torn tail too; a file that is no log is an error, not an empty store", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const file = join(path, "x.log")
+      yield* Effect.scoped(
+        Effect.flatMap(
+          FileStore.make({ folder: path }),
+          (store) => store.write("x", [{ _tag: "Appended", seq: 0, item: utf8("kept") }])
+        )
+      )
+      appendFileSync(file, Buffer.alloc(512))
+      const store = yield* FileStore.make({ folder: path })
+      assert.deepStrictEqual((yield* store.load("x"))?.items.map(({ item }) => text(item)), ["kept"])
+      writeFileSync(file, "something else")
+      assert.strictEqual((yield* Effect.flip(store.load("x"))).operation, "load")
+      assert.strictEqual((yield* Effect.flip(store.write("x", [{ _tag: "Delivered", seq: 1 }]))).operation, "write")
+      assert.strictEqual(readFileSync(file, "utf8"), "something else")
     }))
 })
 

@@ -1,4 +1,4 @@
-/** Two real ends over links that fail on purpose: §7.9 rows 79-85, 91-97, 100, and §7.4. */
+/** Two real ends over links that fail on purpose. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -315,6 +315,86 @@ describe("faults", () => {
       yield* Queue.offer(gate, undefined)
       yield* TestClock.adjust("10 millis")
       yield* Fiber.join(confirming)
+    }))
+
+  it.effect("a confirmation waits for the consumer also over a resume, whose hello says only what was received", () =>
+    Effect.gen(function*() {
+      const { client, fault, server } = yield* pair()
+      const gate = yield* Queue.unbounded<void>()
+      const handled: Array<string> = []
+      yield* Effect.forkChild(
+        server.consume((batch) =>
+          Effect.andThen(Queue.take(gate), Effect.sync(() => handled.push(...batch.toArray().map(text))))
+        ),
+        { startImmediately: true }
+      )
+      const confirming = yield* Effect.forkChild(client.sendConfirmed(utf8("x")), { startImmediately: true })
+      yield* TestClock.adjust("1 second")
+      yield* fault.cut
+      yield* TestClock.adjust("1 minute")
+      // The peer has it, so it need not be kept for replay; its consumer is not done with it.
+      const { links, windowFrames } = yield* client.metrics
+      assert.deepStrictEqual([links, windowFrames], [2, 0])
+      assert.isUndefined(confirming.pollUnsafe())
+      yield* Queue.offer(gate, undefined)
+      yield* TestClock.adjust("10 millis")
+      yield* Fiber.join(confirming)
+      assert.deepStrictEqual(handled, ["x"])
+      // An acknowledgement that dies with its link is said again on the next one.
+      yield* fault.stall(true)
+      const again = yield* Effect.forkChild(client.sendConfirmed(utf8("y")), { startImmediately: true })
+      yield* fault.stall(false)
+      yield* Queue.offer(gate, undefined)
+      yield* fault.halfOpen
+      yield* TestClock.adjust("1 second")
+      yield* client.kick
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(again)
+    }))
+
+  it.effect.each([["naked", 0], ["naked", 40], ["session", 0], ["session", 40]] as const)(
+    "[duplicate-accept] dials that arrive twice, %s, the copy %i ms later: nothing lost, nothing twice",
+    ([style, after]) =>
+      Effect.gen(function*() {
+        const { client, fault, hub, server } = yield* pair({ client: { style } })
+        const taking = yield* Effect.forkChild(takeMany(server, 200), { startImmediately: true })
+        for (let i = 0; i < 200; i++) {
+          if (i % 40 === 20) {
+            yield* fault.duplicate(1, after)
+            yield* fault.cut
+          }
+          yield* client.send(number(i))
+          yield* TestClock.adjust("20 millis")
+        }
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual((yield* Fiber.join(taking)).map(value), Array.from({ length: 200 }, (_, i) => i))
+        // A copy takes over like any newer link, or comes too late for its key.
+        const { conduits, created, rejected, resumed } = yield* hub.metrics
+        assert.isAtLeast(resumed + rejected, 10)
+        assert.deepStrictEqual([conduits, created], [1, 1])
+      })
+  )
+
+  it.effect("[duplicate-accept] a fresh dial that arrives twice leaves an orphan, which expires", () =>
+    Effect.gen(function*() {
+      const { listener, source } = yield* MemoryLink.make()
+      const fault = yield* FaultLink.make(source)
+      const hub = yield* ConduitHub.make({
+        keep: { time: "1 minute" },
+        onConduit: (conduit) => Stream.runForEach(conduit.receive, (item) => conduit.send(item))
+      })
+      yield* hub.serve(listener)
+      yield* fault.duplicate(1)
+      const client = yield* StableConduit.dial(fault.source)
+      yield* client.send(utf8("only once"))
+      assert.strictEqual(text(yield* client.take), "only once")
+      assert.strictEqual((yield* hub.metrics).conduits, 2)
+      // The copy is silent from now on: its link dies of the keepalive, and its conduit of its age.
+      yield* TestClock.adjust("3 minutes")
+      const { conduits, expired } = yield* hub.metrics
+      assert.deepStrictEqual([conduits, expired], [1, 1])
+      yield* client.send(utf8("still here"))
+      assert.strictEqual(text(yield* client.take), "still here")
     }))
 
   it.effect("keepalive: a link that goes silent is replaced, both ways of noticing it", () =>

@@ -1,4 +1,4 @@
-/** The acceptor: routing, takeover, rotation, rejection, retention. Hand-played initiators; §7.9 rows 86-90, 98. */
+/** The acceptor: routing, takeover, rotation, rejection, retention. Hand-played initiators. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Queue, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"

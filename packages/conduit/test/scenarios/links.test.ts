@@ -1,4 +1,4 @@
-/** The laws of links, on every transport; listeners, and what bad connections do to them: §7.5, §7.9 row 99. */
+/** The laws of links, on every transport; listeners, and what bad connections do to them. */
 import { NodeSocket, NodeSocketServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Option, Queue, type Scope, Stream } from "effect"

@@ -1,4 +1,4 @@
-/** Prologue, session handshake, keepalive by items, bare conduits: §7.5 rows 29-32, §7.6, T7, and §2.1 mode S. */
+/** Prologue, session handshake, keepalive by items, bare conduits, proxies. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Queue, Stream } from "effect"
 import { TestClock } from "effect/testing"
@@ -9,6 +9,7 @@ import {
   type HubOptions,
   Keepalive,
   MemoryLink,
+  Message,
   Prologue,
   Proxy,
   StableConduit
@@ -248,6 +249,19 @@ describe("bare conduit", () => {
       assert.deepStrictEqual((yield* Stream.runCollect(right.receive)).map(text), ["last"])
       assert.strictEqual((yield* Effect.flip(right.take)).reason._tag, "Ended")
       assert.strictEqual((yield* Effect.flip(left.send(utf8("x")))).reason._tag, "Ended")
+    }))
+  it.effect("[bare-metadata] a message with metadata keeps keys, values and flags", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* pair
+      const message: Message.Message = {
+        connection: BigInt(4),
+        payload: {
+          _tag: "ConnectionReject",
+          value: { metadata: [{ key: "why", value: { _tag: "String", value: "closed" }, flags: BigInt(1) }] }
+        }
+      }
+      yield* left.send(Message.codec.encode(message))
+      assert.deepStrictEqual(Message.codec.decode(yield* right.take), message)
     }))
   it.effect("[prologue-bare] both sides agree; [prologue-reject] stable is refused on both", () =>
     Effect.gen(function*() {

@@ -1,4 +1,4 @@
-/** What goes over the wire, byte by byte, with the other end played by hand: §7.1, §5.2 and the wire rows of §7.9. */
+/** What goes over the wire, byte by byte, with the other end played by hand. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
@@ -34,8 +34,10 @@ describe("stable conduit on the wire", () => {
       assert.strictEqual(yield* peer.next, "0000060000000568656c6c6f")
     }))
 
-  for (const name of ["T1", "T2", "T4"] as const) {
-    it.effect(`transcript ${name}, byte for byte`, () =>
+  for (
+    const [name, tag] of [["T1", "replay-unacked"], ["T2", "no-replay-when-all-acked"], ["T4", "rejected"]] as const
+  ) {
+    it.effect(`[${tag}] transcript ${name}, byte for byte`, () =>
       Effect.gen(function*() {
         const steps = vectors.transcripts[name]
         const acceptor = yield* scriptedAcceptor

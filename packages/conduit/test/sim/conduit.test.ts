@@ -3,143 +3,19 @@
  * of all: delivered sequence = sent sequence, or both sides are told.
  */
 import { CurrentHost, simTest } from "@perigee/sim"
-import { Deferred, Effect, Layer, Stream } from "effect"
-import {
-  ConduitHub,
-  type ConduitOptions,
-  ConduitStore,
-  DurableConduit,
-  KeySource,
-  SocketLink,
-  StableConduit
-} from "../../src/index.ts"
-import { seeded } from "../support.ts"
-import { cutting } from "./support/Cutter.ts"
+import { Effect, Layer, Stream } from "effect"
+import { ConduitError, ConduitHub, ConduitStore, DurableConduit, SocketLink, StableConduit } from "../../src/index.ts"
+import * as FileStore from "../../src/stores/FileStore.ts"
+import { delivery, hash, inOrder, keysFrom, numbered, options, tally, valueOf, weather } from "./support/delivery.ts"
 
-const numbered = (n: number, size: number): Uint8Array => {
-  const item = new Uint8Array(Math.max(4, size)).fill(n & 0xff)
-  new DataView(item.buffer).setUint32(0, n)
-  return item
-}
-const valueOf = (item: Uint8Array) => new DataView(item.buffer, item.byteOffset).getUint32(0)
-/** A number from a seed's text, for sizes and cuts. */
-const hash = (text: string) => {
-  let value = 0
-  for (let i = 0; i < text.length; i++) value = (Math.imul(value, 31) + text.charCodeAt(i)) >>> 0
-  return value
-}
-const inOrder = (values: ReadonlyArray<number>) => values.every((value, index) => value === index)
-/** Keys must not come from outside the world. */
-const keysFrom = (seed: number) => {
-  const random = seeded(seed)
-  return Layer.succeed(KeySource, () => random.bytes(16))
-}
-
-/** Cuts at a byte over all runs; what the world's own weather cuts is not counted. */
-let cutsInAll = 0
-
-/** Everything a network does but flip bits: the protocol has no checksum, as it runs on transports that have one. */
-const weather = [
-  "cut",
-  "close",
-  "halfOpen",
-  "clog",
-  "swizzle",
-  "partition",
-  "oneWay",
-  "fragment",
-  "bandwidth",
-  "refuse",
-  "hangDial",
-  "acceptClose",
-  "slowAccept",
-  "dns"
-]
-
-simTest("delivered is what was sent, over cuts at any byte and a network at its worst", {
-  seeds: 400,
-  chaos: "20 seconds",
-  faults: [...weather, "clockJump", "drift", "lateTimers", "pause"],
-  sometimes: ["resumed", "wrapped", "replayed", "sender waited", "receiver full"]
-}, (sim) =>
-  Effect.gen(function*() {
-    const random = seeded(hash(sim.config.seed))
-    const count = sim.count("items", 150)
-    const wraps = random.below(2) === 0
-    const first = (0x1_0000_0000 - 60) >>> 0
-    const options: ConduitOptions = {
-      window: { frames: 4 + random.below(60) },
-      receive: { items: 1 + random.below(60) },
-      keepalive: { interval: "2 seconds", timeout: "1 second" },
-      ...wraps ? { start: { nextSeq: first, received: first - 1 } } : {}
-    }
-    const sizes = Array.from({ length: count }, () => random.below(12) === 0 ? random.below(4000) : random.below(80))
-    const atServer: Array<number> = []
-    const atClient: Array<number> = []
-    const ended = yield* Deferred.make<void>()
-    const sendAll = (conduit: StableConduit.StableConduit) =>
-      Effect.forEach(sizes, (size, n) => conduit.send(numbered(n, size)))
-    const receiveAll = (conduit: StableConduit.StableConduit, into: Array<number>) =>
-      conduit.receive.pipe(
-        Stream.take(count),
-        Stream.runForEach((item) => Effect.sync(() => void into.push(valueOf(item))))
-      )
-    const Server = Layer.effectDiscard(Effect.gen(function*() {
-      const host = yield* CurrentHost
-      const listener = yield* SocketLink.listen(yield* host.listen(1))
-      yield* ConduitHub.make({
-        ...options,
-        listen: Effect.succeed(listener),
-        onConduit: (conduit) =>
-          Effect.gen(function*() {
-            yield* Effect.all([sendAll(conduit), receiveAll(conduit, atServer)], { concurrency: "unbounded" })
-            yield* Deferred.succeed(ended, undefined)
-            yield* conduit.ended
-          })
-      })
-    })).pipe(Layer.provide(keysFrom(random.below(1e9))))
-    sim.host("server", Server)
-    let cuts = 0
-    const { socket } = yield* CurrentHost
-    // Forty links at most are cut by byte; the rest of the weather is the world's.
-    const cutter = cutting(
-      socket("server:1"),
-      () => cuts < 40 ? { up: 1 + random.below(1500), down: 1 + random.below(1500) } : { up: Infinity, down: Infinity },
-      () => {
-        cuts++
-        cutsInAll++
-        sim.reachable("cut at a byte")
-      }
-    )
-    const conduit = yield* StableConduit.dial(SocketLink.source(cutter), options)
-    yield* Effect.all([sendAll(conduit), receiveAll(conduit, atClient)], { concurrency: "unbounded" }).pipe(
-      Effect.tap(() => conduit.drained),
-      Effect.timeout("20 minutes")
-    )
-    yield* Effect.timeout(Deferred.await(ended), "20 minutes")
-    const metrics = yield* conduit.metrics
-    sim.always(atServer.length === count && inOrder(atServer), "what the client sent arrived once, in order", {
-      got: atServer.length
-    })
-    sim.always(atClient.length === count && inOrder(atClient), "what the server sent arrived once, in order", {
-      got: atClient.length
-    })
-    sim.always(metrics.gaps === 0, "no gap was ever seen")
-    sim.always(metrics.windowHighWater <= options.window!.frames! * 4100, "the window kept its bound")
-    sim.sometimes(metrics.links > 1, "resumed")
-    sim.sometimes(metrics.replayed > 0, "replayed")
-    sim.sometimes(wraps && metrics.links > 1, "wrapped")
-    sim.sometimes(options.window!.frames! < 10, "sender waited")
-    sim.sometimes(options.receive!.items! < 5, "receiver full")
-    yield* conduit.close()
-  }))
+simTest("delivered is what was sent, over cuts at any byte and a network at its worst", options, delivery())
 
 // Over the seeds of a whole run, so not for one seed, and not for the simulator's own command, which runs without a test runner.
 if (process.env["VITEST"] !== undefined && process.env["SIM_SEED"] === undefined) {
   const { assert, it } = await import("@effect/vitest")
   it("ten thousand cuts at a byte were survived", () => {
-    process.stderr.write(`conduit: ${cutsInAll} links cut at a random byte\n`)
-    assert.isAtLeast(cutsInAll, 10_000)
+    process.stderr.write(`conduit: ${tally.cuts} links cut at a random byte\n`)
+    assert.isAtLeast(tally.cuts, 10_000)
   })
 }
 
@@ -182,66 +58,118 @@ simTest("a server that dies without a store is told as SessionLost, and nothing 
     }
   }))
 
-simTest("both ends die and come back with their stores: everything is handled once, in order", {
-  seeds: 100,
-  chaos: "20 seconds",
-  maxDead: 2,
-  faults: [...weather, "kill", "pause", "lateTimers"],
-  sometimes: ["client rebooted", "server rebooted"]
-}, (sim) =>
-  Effect.gen(function*() {
-    const count = sim.count("items", 40)
-    /** What outlives a process: the conduit's store, and the application's results with their numbers. */
-    const disk = () => ({ store: ConduitStore.memory(), handled: [] as Array<readonly [number, number]> })
-    const disks = { client: disk(), server: disk() }
-    const lastOf = ({ handled }: ReturnType<typeof disk>) => handled.at(-1)?.[0]
-    const talk = (conduit: StableConduit.StableConduit, { handled }: ReturnType<typeof disk>) =>
-      Effect.all([
-        Effect.gen(function*() {
-          for (let n = (yield* conduit.metrics).nextSeq; n < count; n++) {
-            yield* conduit.send(numbered(n, 4 + (n % 40)))
-            yield* Effect.sleep("150 millis")
-          }
-        }),
-        conduit.consume((batch) =>
+/** Where the durable stories keep their state: it outlives a process, and the second also a cut of the power. */
+const stores = {
+  "in memory": {
+    make: () => {
+      const store = ConduitStore.memory()
+      return Effect.succeed(store)
+    },
+    faults: [...weather, "kill", "pause", "lateTimers"],
+    seeds: 100,
+    sometimes: []
+  },
+  "in files on a disk that loses what was not synced": {
+    make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
+    faults: [...weather, "kill", "crash", "crashStorm", "crashAtOperation", "slowDisk", "freezeDisk", "pause"],
+    seeds: 150,
+    sometimes: []
+  },
+  "in files on a disk that fails": {
+    make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
+    faults: [...weather, "kill", "crash", "diskError", "syncError", "fullDisk", "slowDisk"],
+    seeds: 150,
+    sometimes: ["a store failed"]
+  }
+}
+
+for (const [where, { faults, make, seeds, sometimes }] of Object.entries(stores)) {
+  simTest(`both ends die and come back with their state ${where}: everything is handled once, in order`, {
+    seeds,
+    chaos: "20 seconds",
+    maxDead: 2,
+    faults,
+    sometimes: ["client rebooted", "server rebooted", "resumed after a reboot", ...sometimes]
+  }, (sim) =>
+    Effect.gen(function*() {
+      const count = sim.count("items", 40)
+      /** The application's results with their numbers, on a disk of its own that never fails. */
+      const results = { client: [] as Array<readonly [number, number]>, server: [] as Array<readonly [number, number]> }
+      type Side = keyof typeof results
+      const opened = { client: make(), server: make() }
+      /** Processes whose store has failed: whoever runs them starts them again. */
+      const broken = new Set<Side>()
+      const failing = (side: Side) => (error: unknown) =>
+        Effect.sync(() => {
+          broken.add(side)
+          sim.sometimes(true, "a store failed")
+          const why = error instanceof ConduitError.ConduitError ? error.reason._tag : String((error as Error).name)
+          sim.always(why === "StoreFailed" || why === "StoreError", "a conduit ends for its store only", { side, why })
+        })
+      const lastOf = (side: Side) => results[side].at(-1)?.[0]
+      const talk = (conduit: StableConduit.StableConduit, side: Side) =>
+        Effect.all([
           Effect.gen(function*() {
-            yield* Effect.sleep("5 millis")
-            for (let i = 0; i < batch.count; i++) handled.push([batch.seq(i), valueOf(batch.at(i))])
+            for (let n = (yield* conduit.metrics).nextSeq; n < count; n++) {
+              yield* conduit.send(numbered(n, 4 + (n % 40)))
+              yield* Effect.sleep("150 millis")
+            }
+          }),
+          conduit.consume((batch) =>
+            Effect.gen(function*() {
+              yield* Effect.sleep("5 millis")
+              for (let i = 0; i < batch.count; i++) results[side].push([batch.seq(i), valueOf(batch.at(i))])
+            })
+          )
+        ], { concurrency: "unbounded" }).pipe(Effect.tapError(failing(side)))
+      const keys = keysFrom(hash(sim.config.seed))
+      const Server = Layer.effectDiscard(
+        Effect.gen(function*() {
+          const host = yield* CurrentHost
+          yield* DurableConduit.hub({
+            store: yield* opened.server,
+            resumeAfter: () => Effect.sync(() => lastOf("server")),
+            keepalive: { interval: "2 seconds", timeout: "1 second" },
+            listen: Effect.flatMap(host.listen(1), SocketLink.listen) as Effect.Effect<never>,
+            onConduit: (conduit, { restored }) => {
+              sim.sometimes(restored, "resumed after a reboot")
+              return talk(conduit, "server")
+            }
           })
-        )
-      ], { concurrency: "unbounded" })
-    const keys = keysFrom(hash(sim.config.seed))
-    const Server = Layer.effectDiscard(Effect.gen(function*() {
-      const host = yield* CurrentHost
-      yield* DurableConduit.hub({
-        store: disks.server.store,
-        resumeAfter: () => Effect.sync(() => lastOf(disks.server)),
-        keepalive: { interval: "2 seconds", timeout: "1 second" },
-        listen: Effect.flatMap(host.listen(1), SocketLink.listen) as Effect.Effect<never>,
-        onConduit: (conduit) => talk(conduit, disks.server)
-      })
-    })).pipe(Layer.provide(keys))
-    const Client = Layer.effectDiscard(Effect.gen(function*() {
-      const host = yield* CurrentHost
-      const conduit = yield* DurableConduit.dial(SocketLink.source(host.socket("server:1")), {
-        store: disks.client.store,
-        id: "client",
-        background: true,
-        resumeAfter: lastOf(disks.client),
-        keepalive: { interval: "2 seconds", timeout: "1 second" }
-      })
-      yield* Effect.forkScoped(Effect.ignore(talk(conduit, disks.client)))
-    })).pipe(Layer.provide(keys))
-    const server = sim.host("server", Server)
-    const client = sim.host("client", Client)
-    const done = () => disks.client.handled.length >= count && disks.server.handled.length >= count
-    while (!done() && sim.now < 20 * 60_000) yield* Effect.sleep("500 millis")
-    for (const [name, { handled }] of Object.entries(disks)) {
-      sim.always(inOrder(handled.map(([, value]) => value)), `${name} handled everything once, in order`, {
-        got: handled.length
-      })
-      sim.always(handled.length === count, `${name} handled everything`, { got: handled.length })
-    }
-    sim.sometimes(client.boots > 1, "client rebooted")
-    sim.sometimes(server.boots > 1, "server rebooted")
-  }))
+        }).pipe(Effect.tapError(failing("server")))
+      ).pipe(Layer.provide(keys))
+      const Client = Layer.effectDiscard(
+        Effect.gen(function*() {
+          const host = yield* CurrentHost
+          const conduit = yield* DurableConduit.dial(SocketLink.source(host.socket("server:1")), {
+            store: yield* opened.client,
+            id: "client",
+            background: true,
+            resumeAfter: lastOf("client"),
+            keepalive: { interval: "2 seconds", timeout: "1 second" }
+          })
+          yield* Effect.forkScoped(Effect.ignore(talk(conduit, "client")))
+        }).pipe(Effect.tapError(failing("client")))
+      ).pipe(Layer.provide(keys))
+      const server = sim.host("server", Server)
+      const client = sim.host("client", Client)
+      const done = () => results.client.length >= count && results.server.length >= count
+      while (!done() && sim.now < 20 * 60_000) {
+        yield* Effect.sleep("500 millis")
+        for (const side of broken) {
+          const host = side === "client" ? client : server
+          broken.delete(side)
+          host.kill()
+          host.reboot()
+        }
+      }
+      for (const [name, handled] of Object.entries(results)) {
+        sim.always(inOrder(handled.map(([, value]) => value)), `${name} handled everything once, in order`, {
+          got: handled.length
+        })
+        sim.always(handled.length === count, `${name} handled everything`, { got: handled.length })
+      }
+      sim.sometimes(client.boots > 1, "client rebooted")
+      sim.sometimes(server.boots > 1, "server rebooted")
+    }))
+}

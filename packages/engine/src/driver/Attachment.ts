@@ -17,7 +17,7 @@ export interface Attachable {
   readonly id: number
   readonly topic: string
   readonly open: (connection: Connection, now: number) => void
-  readonly release: (connection: Connection) => void
+  readonly release: (connection: Connection, now: number) => void
   /** Nothing will come of it any more. */
   readonly fail: (error: PulsarError) => void
   /** Events other than those of attaching. */
@@ -151,10 +151,14 @@ export class Attachment implements Resident {
         this.#opened = opened
         const previous = this.supervisor
         if (previous !== undefined && previous !== supervisor) {
-          this.#what.release(previous.connection)
+          this.#what.release(previous.connection, previous.driver.now())
           previous.leave(this.#what.kind, this.#what.id)
+          previous.driver.notify()
         }
         this.supervisor = supervisor
+        // What was lost before now was the place it is leaving; only a loss from here on asks for another attach. Taken for one of this place, an
+        // older loss would open a second time what is open.
+        this.#lost.closeUnsafe()
         supervisor.settle(this.#what.kind, this.#what.id, this)
         this.#what.open(supervisor.connection, supervisor.driver.now())
         supervisor.driver.notify()
@@ -169,7 +173,6 @@ export class Attachment implements Resident {
       const { backoff: settings } = this.#core.settings
       const backoff = new Backoff.Backoff({ ...settings, seed: this.#core.seed() })
       while (!this.#stopped) {
-        this.#lost.closeUnsafe()
         const result = yield* Effect.result(this.#attach)
         if (this.#stopped) return
         if (result._tag === "Success") {

@@ -18,6 +18,8 @@ export class Driver {
   readonly #onEvent: (event: ConnectionEvent) => void
   readonly #work = Latch.makeUnsafe(false)
   readonly #timer = Latch.makeUnsafe(false)
+  /** The session is over whatever the socket does: nobody waits for a write that a dead peer does not take. */
+  readonly #failed = Latch.makeUnsafe(false)
   /** When something was last read: near enough to now for what may as well happen a little early. */
   recent = 0
   #armed = Infinity
@@ -59,6 +61,7 @@ export class Driver {
       this.#pumping = false
     }
     if (this.#isOver) this.#work.openUnsafe()
+    if (this.connection.state === "failed") this.#failed.openUnsafe()
   }
 
   get #isOver(): boolean {
@@ -74,9 +77,14 @@ export class Driver {
     return Effect.gen({ self: this }, function*() {
       const pull = yield* Socket.readerBytes(socket)
       const writer = yield* socket.writer
+      this.#failed.closeUnsafe()
       begin()
       this.notify()
-      return yield* Effect.raceFirst(this.#read(pull), this.#write(writer, writeDeadline))
+      return yield* Effect.raceAllFirst([
+        this.#read(pull),
+        this.#write(writer, writeDeadline),
+        Effect.map(this.#failed.await, () => this.#why())
+      ])
     }).pipe(Effect.catchTag("SocketError", (error) => Effect.succeed(describe(error))))
   }
 
@@ -102,7 +110,8 @@ export class Driver {
         if (first === undefined) {
           if (this.#isOver) return this.#why()
           this.rearm()
-          yield* this.#work.await
+          // The latch resumes this fiber inside the call that opens it. One turn later its caller is through with what it had: a batch, not a message.
+          yield* Effect.andThen(this.#work.await, Effect.yieldNow)
           continue
         }
         const wrote = yield* writer.writeAll([first, ...rest]).pipe(Effect.timeoutOption(deadline))

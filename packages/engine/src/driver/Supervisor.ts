@@ -16,6 +16,9 @@ export interface Resident {
   readonly onLost: () => void
 }
 
+/** Milliseconds. A broker that accepts and says nothing must leave an operation time for another attempt. */
+const LONGEST_HANDSHAKE = 10_000
+
 type Readiness = Deferred.Deferred<void, PulsarError>
 
 export class Supervisor {
@@ -29,6 +32,7 @@ export class Supervisor {
   readonly #core: ClientCore
   readonly #residents = new Map<string, Resident>()
   readonly #watchers = new Set<(event: ConnectionEvent) => void>()
+  readonly #losses = new Set<() => void>()
   readonly #antiThrash: AntiThrash.AntiThrash
   #readiness: Readiness = Deferred.makeUnsafe()
   #over: PulsarError | undefined = undefined
@@ -88,6 +92,19 @@ export class Supervisor {
     return () => this.#watchers.delete(watcher)
   }
 
+  /** Hears, once, that the session is gone; the result takes it back. */
+  onLoss(listener: () => void): () => void {
+    this.#losses.add(listener)
+    return () => this.#losses.delete(listener)
+  }
+
+  #tellLoss(): void {
+    for (const resident of this.#residents.values()) resident.onLost()
+    const losses = [...this.#losses]
+    this.#losses.clear()
+    for (const listener of losses) listener()
+  }
+
   /** Lets what is staged go out, then ends. */
   get close(): Effect.Effect<void> {
     return Effect.suspend(() => {
@@ -116,6 +133,14 @@ export class Supervisor {
         break
       case "MessagesReady":
         this.#antiThrash.succeeded()
+        break
+      case "ChecksumMismatch":
+        // Nobody else hears of it: the message comes again.
+        this.#core.fork(Effect.logError("pulsar: a message was dropped, its checksum is wrong", {
+          address: ServiceUrl.formatAddress(this.address),
+          expected: event.expected.toString(16),
+          computed: event.computed.toString(16)
+        }))
         break
     }
     if ("producerId" in event) this.#residents.get(`producer:${event.producerId}`)?.onEvent(event)
@@ -164,7 +189,7 @@ export class Supervisor {
       const shaken = Latch.makeUnsafe(false)
       this.#onConnected = () => shaken.openUnsafe()
       const handshake = shaken.await.pipe(
-        Effect.timeoutOption(connectTimeout + operationTimeout),
+        Effect.timeoutOption(connectTimeout + Math.min(operationTimeout / 3, LONGEST_HANDSHAKE)),
         Effect.flatMap((done) =>
           done._tag === "Some" ? Effect.never : Effect.succeed("the handshake did not finish in time")
         )
@@ -249,7 +274,7 @@ export class Supervisor {
     Deferred.doneUnsafe(waiting, Effect.fail(error))
     this.driver.notify()
     this.driver.rearm()
-    for (const resident of this.#residents.values()) resident.onLost()
+    this.#tellLoss()
     return error
   }
 
@@ -265,7 +290,7 @@ export class Supervisor {
     this.driver.notify()
     Deferred.doneUnsafe(this.#readiness, Effect.fail(error))
     this.#closed.openUnsafe()
-    for (const resident of this.#residents.values()) resident.onLost()
+    this.#tellLoss()
   }
 }
 

@@ -7,6 +7,11 @@ import { Attachment } from "../driver/Attachment.ts"
 import * as Lookup from "../driver/Lookup.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { closed, PulsarError, refused } from "../PulsarError.ts"
+import { TopicMetrics } from "./Metrics.ts"
+import { type Rate, RateMeter } from "./RateMeter.ts"
+
+/** Telling the metrics costs more than taking a message. */
+const TELL_EVERY = 256
 
 export class ConsumerPart {
   readonly slot: ConsumerSlot
@@ -14,9 +19,14 @@ export class ConsumerPart {
   readonly topic: string
   /** Why it ended, if not by a close. */
   failure: PulsarError | undefined = undefined
+  readonly metrics: TopicMetrics
+  /** Silences that were reported. */
+  stalls = 0
   readonly #client: Internals
   readonly #nackDelay: number
   #groupSince: number | undefined = undefined
+  /** Messages taken that the metrics do not know of. */
+  #untold = 0
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -35,16 +45,38 @@ export class ConsumerPart {
     this.#onEvent = onEvent
     this.topic = spec.topic
     this.slot = new ConsumerSlot(client.nextId(), spec)
+    this.metrics = new TopicMetrics(
+      "consumer",
+      spec.topic,
+      this.#totals,
+      client.context,
+      new RateMeter(client.core.now(), client.statsInterval)
+    )
+    this.slot.onTaken = (waited) => this.metrics.took(waited)
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "consumer",
       id: this.slot.id,
       topic: spec.topic,
       open: (connection, now) => connection.consumers.subscribe(now, this.slot),
-      release: (connection) => connection.consumers.release(this.slot.id),
+      release: (connection, now) => connection.consumers.release(this.slot.id, now),
       fail: (error) => this.#fail(error),
       onEvent: (event) => this.#heard(event),
       staysOut: () => false
     })
+  }
+
+  /** Messages taken per second. */
+  get rate(): Rate {
+    return this.#sample()
+  }
+
+  #sample(): Rate {
+    const { bytes, received } = this.slot.totals
+    return this.metrics.rate.sample(this.now(), received, bytes)
+  }
+
+  get #totals() {
+    return { ...this.slot.totals, stalls: this.stalls }
   }
 
   #fail(error: PulsarError): void {
@@ -56,6 +88,10 @@ export class ConsumerPart {
   #heard(event: ConnectionEvent): void {
     if (event._tag === "ConsumerReady") this.#subscribed.openUnsafe()
     switch (event._tag) {
+      case "ConsumerStalled":
+        this.stalls++
+        this.metrics.tell(this.#totals)
+        break
       case "MessagesReady":
       case "EndOfTopic":
         this.#onChange()
@@ -70,6 +106,12 @@ export class ConsumerPart {
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
     const messages = connection.consumers.take(driver.now(), this.slot, max)
+    this.#untold += messages.length
+    if (this.#untold >= TELL_EVERY || !this.slot.hasMessages) {
+      this.#untold = 0
+      this.metrics.tell(this.#totals)
+      this.#sample()
+    }
     driver.notify()
     return messages
   }
@@ -184,6 +226,15 @@ export class ConsumerPart {
     )
   )
 
+  /** What the broker knows of this consumer. */
+  readonly brokerStats: Effect.Effect<Api.BaseCommand, PulsarError> = Effect.suspend(() =>
+    Effect.flatMap(
+      this.#attached(),
+      (supervisor) =>
+        Lookup.request(supervisor, (connection, now, onDone) => connection.consumers.stats(now, this.slot, onDone))
+    )
+  )
+
   unsubscribe(force: boolean): Effect.Effect<void, PulsarError> {
     return Effect.flatMap(
       this.#attached(),
@@ -206,6 +257,7 @@ export class ConsumerPart {
     return Effect.callback<void>((resume) => {
       const { supervisor } = this.attachment
       this.attachment.stop()
+      this.metrics.tell(this.#totals)
       if (supervisor === undefined || this.slot.state === "closed") {
         this.slot.state = "closed"
         this.#onChange()

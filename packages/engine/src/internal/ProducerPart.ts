@@ -12,31 +12,68 @@ import { Frame } from "@perigee/proto/wire"
 import { Attachment } from "../driver/Attachment.ts"
 import type { Internals } from "../PulsarClient.ts"
 import type { PulsarError } from "../PulsarError.ts"
+import { TopicMetrics } from "./Metrics.ts"
+import { type Rate, RateMeter } from "./RateMeter.ts"
+
+/** Telling the metrics costs more than sending a message. */
+const TELL_EVERY = 256
 
 export class ProducerPart {
   readonly slot: ProducerSlot
   readonly attachment: Attachment
+  readonly metrics: TopicMetrics
   readonly #client: Internals
   /** Opened whenever something was settled. */
   readonly #settled = Latch.makeUnsafe(false)
   /** Why it ended, if not by a close. */
   failure: PulsarError | undefined = undefined
 
+  #untold = 0
+  #storedBytes = 0
+
   constructor(client: Internals, spec: ProducerSpec) {
     this.#client = client
     this.slot = new ProducerSlot(client.nextId(), spec, Frame.DEFAULT_MAX_MESSAGE_SIZE)
+    this.metrics = new TopicMetrics(
+      "producer",
+      spec.topic,
+      this.slot.totals,
+      client.context,
+      new RateMeter(client.core.now(), client.statsInterval)
+    )
+    this.slot.onSettled = (entry) => {
+      // A send that was given up says nothing of how long a broker takes.
+      if (entry.outcome?._tag === "Stored") {
+        this.#storedBytes += entry.bytes
+        this.metrics.took(client.core.now() - entry.since)
+      }
+      this.#untold += entry.count
+      if (this.#untold < TELL_EVERY && !this.slot.isIdle) return
+      this.#untold = 0
+      this.metrics.tell(this.slot.totals)
+      this.#sample()
+    }
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "producer",
       id: this.slot.id,
       topic: spec.topic,
       open: (connection, now) => connection.producers.open(now, this.slot),
-      release: (connection) => connection.producers.release(this.slot.id),
+      release: (connection, now) => connection.producers.release(this.slot.id, now),
       fail: (error) => this.#fail(error),
       onEvent: () => undefined,
       // Whoever was fenced out must not fence in turn.
       staysOut: ({ reason }) =>
         spec.accessMode !== 0 && reason._tag === "Refused" && (reason.code === 25 || reason.code === 16)
     })
+  }
+
+  /** Messages stored per second. */
+  get rate(): Rate {
+    return this.#sample()
+  }
+
+  #sample(): Rate {
+    return this.metrics.rate.sample(this.#client.core.now(), this.slot.totals.stored, this.#storedBytes)
   }
 
   #fail(error: PulsarError): void {

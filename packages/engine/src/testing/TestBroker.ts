@@ -7,6 +7,7 @@
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
@@ -72,6 +73,8 @@ export interface TestBrokerOptions {
   readonly maxUnackedMessages?: number | undefined
   /** Bytes that may wait for one connection before dispatch to it pauses. Default 8 MiB; at eight times that it is closed. */
   readonly maxOutbox?: number | undefined
+  /** Silence on a socket after which a client is pinged; after twice as much it is taken for gone. Memory links need none. Default 30 seconds. */
+  readonly keepAlive?: Duration.Input | undefined
 }
 
 /**
@@ -267,6 +270,7 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
     })
   )
 
+  const keepAlive = Duration.toMillis(Duration.fromInputUnsafe(options.keepAlive ?? "30 seconds"))
   const node = (broker = 0) => cluster.nodes[broker] ?? cluster.nodes[0]!
   /** Runs an operator's action at the present time; a refusal becomes an error. */
   const act = <A>(action: () => A | Failure): Effect.Effect<A, TestBrokerError> =>
@@ -314,7 +318,7 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
         url
       )
     },
-    handle: (socket, broker) => SocketSession.serve(cluster, node(broker), socket),
+    handle: (socket, broker) => SocketSession.serve(cluster, node(broker), socket, keepAlive),
     listen: Effect.fn("TestBroker.listen")(function*(broker?: number) {
       const server = yield* SocketServer.SocketServer
       const target = node(broker)
@@ -322,7 +326,9 @@ const make = Effect.fn("TestBroker.make")(function*(options: TestBrokerOptions) 
         target.serviceUrl = `pulsar://${NetAddress.formatInet(server.address)}`
       }
       yield* Effect.forkScoped(
-        server.run((socket) => SocketSession.serve(cluster, target, socket)).pipe(Effect.ignoreCause({ log: "Error" }))
+        server.run((socket) => SocketSession.serve(cluster, target, socket, keepAlive)).pipe(
+          Effect.ignoreCause({ log: "Error" })
+        )
       )
       return target.serviceUrl
     }),

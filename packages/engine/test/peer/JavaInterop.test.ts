@@ -273,6 +273,17 @@ const Order = Schema.Struct({
   address: Schema.NullOr(Schema.Struct({ street: Schema.String, number: Schema.Int }))
 })
 
+/** Java's Avro allows null wherever a field is an object. */
+const NullableOrder = Schema.Struct({
+  ...Order.fields,
+  id: Schema.NullOr(Schema.String),
+  address: Schema.NullOr(Schema.Struct({ street: Schema.NullOr(Schema.String), number: Schema.Int }))
+})
+
+interface AvroRecord {
+  readonly fields: ReadonlyArray<object>
+}
+
 const order: typeof Order.Type = {
   id: "ä-1",
   quantity: -3,
@@ -295,7 +306,40 @@ describe.skipIf(skipReason() !== undefined)("schemas with the Java client", () =
       { name: "int64", schema: PulsarSchema.int64, value: -9_223_372_036_854_775_808n, java: "-9223372036854775808" },
       { name: "float", schema: PulsarSchema.float, value: 1.5, java: 1.5 },
       { name: "double", schema: PulsarSchema.double, value: 0.1, java: 0.1 },
-      { name: "timestamp", schema: PulsarSchema.timestamp, value: new Date(1_700_000_000_123), java: 1_700_000_000_123 }
+      {
+        name: "timestamp",
+        schema: PulsarSchema.timestamp,
+        value: new Date(1_700_000_000_123),
+        java: 1_700_000_000_123
+      },
+      { name: "date", schema: PulsarSchema.date, value: new Date(-1), java: -1 },
+      { name: "time", schema: PulsarSchema.time, value: 86_399_000, java: 86_399_000 },
+      {
+        name: "instant",
+        schema: PulsarSchema.instant,
+        value: { seconds: -1n, nanos: 123_456_789 },
+        java: "1969-12-31T23:59:59.123456789Z"
+      },
+      { name: "localDate", schema: PulsarSchema.localDate, value: 19_675, java: "2023-11-14" },
+      { name: "localTime", schema: PulsarSchema.localTime, value: 80_000_000_000_001n, java: "22:13:20.000000001" },
+      {
+        name: "localDateTime",
+        schema: PulsarSchema.localDateTime,
+        value: { day: 19_675, nanos: 80_000_000_000_001n },
+        java: "2023-11-14T22:13:20.000000001"
+      },
+      {
+        name: "keyValueInline",
+        schema: PulsarSchema.keyValue(PulsarSchema.string, PulsarSchema.string),
+        value: { key: "schlüssel", value: "😀" },
+        java: { key: "schlüssel", value: "😀" }
+      },
+      {
+        name: "keyValueSeparated",
+        schema: PulsarSchema.keyValue(PulsarSchema.string, PulsarSchema.string, "separated"),
+        value: { key: "schlüssel", value: "😀" },
+        java: { key: "schlüssel", value: "😀" }
+      }
     ] as ReadonlyArray<
       {
         readonly name: string
@@ -345,6 +389,71 @@ describe.skipIf(skipReason() !== undefined)("schemas with the Java client", () =
         })
         const refused = yield* Effect.flip(Producer.make({ topic, schema: other }))
         assert.deepInclude(refused.reason, { _tag: "Refused", name: "IncompatibleSchema", retryable: false })
+      }).pipe(Effect.scoped))
+    it.effect("Avro records, both ways, under its definition; a newer version is read by Avro's rules on either side", () =>
+      Effect.gen(function*() {
+        const { broker, java, topic, url } = yield* fresh
+        yield* java.produce({ url, topic, schema: "avro" }, [{ value: { ...order, total: String(order.total) } }])
+        const registered = yield* broker.admin("GET", `schemas/${topic.replace("persistent://", "")}/schema`)
+        const definition = JSON.parse((registered as { readonly data: string }).data) as AvroRecord
+        const schema = PulsarSchema.avro(NullableOrder, { definition })
+        const consumer = yield* Consumer.make({ topic, ...earliest, schema })
+        const [message] = yield* receive(consumer, 1)
+        assert.deepStrictEqual(message!.value, order)
+        assert.strictEqual(hex(message!.schemaVersion), "0000000000000000")
+        yield* message!.ackConfirmed
+        yield* consumer.close
+        const producer = yield* Producer.make({ topic, schema })
+        yield* producer.send(order)
+        const [received] = yield* java.consume({ url, topic, subscription: "s", schema: "avro", count: 1 })
+        assert.deepStrictEqual(received!.value, order)
+        // A version with one more field: old messages have its default, and Java reads the new ones without it.
+        const wider = PulsarSchema.avro(
+          Schema.Struct({ ...NullableOrder.fields, note: Schema.NullOr(Schema.String) }),
+          {
+            definition: {
+              ...definition,
+              fields: [...definition.fields, { name: "note", type: ["null", "string"], default: null }]
+            }
+          }
+        )
+        const newer = yield* Producer.make({ topic, schema: wider })
+        yield* newer.send({ ...order, note: "fragile" })
+        const again = yield* Consumer.make({ topic, ...earliest, subscription: "wide", schema: wider })
+        const all = yield* receive(again, 3)
+        assert.deepStrictEqual(all.map(({ value }) => value.note), [null, null, "fragile"])
+        assert.deepStrictEqual(all.map(({ schemaVersion }) => hex(schemaVersion)!.at(-1)), ["0", "0", "1"])
+        const narrow = yield* Consumer.make({ topic, ...earliest, subscription: "narrow", schema })
+        assert.deepStrictEqual((yield* receive(narrow, 3)).map(({ value }) => value), [order, order, order])
+        const theirs = yield* java.consume({ url, topic, subscription: "java", schema: "avro", count: 3 })
+        assert.deepStrictEqual(theirs.map(({ value }) => value), [order, order, order])
+        const client = yield* PulsarClient
+        const first = yield* client.schemaOf(topic, new Uint8Array(8))
+        assert.deepStrictEqual(JSON.parse(new TextDecoder().decode(first!.definition.data)), definition)
+        assert.strictEqual(hex((yield* client.schemaOf(topic))!.version), "0000000000000001")
+        const other = PulsarSchema.avro(Schema.Struct({ id: Schema.Int }), {
+          definition: { type: "record", name: "Order", fields: [{ name: "id", type: "int" }] }
+        })
+        const refused = yield* Effect.flip(Producer.make({ topic, schema: other }))
+        assert.deepInclude(refused.reason, { _tag: "Refused", name: "IncompatibleSchema", retryable: false })
+      }).pipe(Effect.scoped))
+    it.effect("batches by key that we write, read by Java, each with its key on the entry", () =>
+      Effect.gen(function*() {
+        const { java, topic, url } = yield* fresh
+        const producer = yield* Producer.make({ topic, batching: { byKey: true, maxDelay: "1 second" } })
+        const receipts = yield* producer.sendAll(
+          Array.from({ length: 9 }, (_, at) => ({ value: Uint8Array.of(at), key: `k${at % 3}` }))
+        )
+        assert.strictEqual(new Set(receipts.map(({ id }) => id.entry)).size, 3)
+        const all = yield* java.consume({ url, topic, subscription: "s", type: "Key_Shared", count: 9 })
+        for (const key of ["k0", "k1", "k2"]) {
+          const ofKey = all.filter((message) => message.key === key)
+          assert.deepStrictEqual(
+            ofKey.map(({ payload }) => Number.parseInt(payload!, 16)),
+            [0, 3, 6].map((at) => at + Number(key[1]))
+          )
+          assert.strictEqual(new Set(ofKey.map(({ id }) => id.entry)).size, 1)
+        }
       }).pipe(Effect.scoped))
   })
 })

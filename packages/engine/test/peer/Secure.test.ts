@@ -3,12 +3,14 @@
  */
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Redacted } from "effect"
+import { FetchHttpClient } from "effect/http"
 import { readFileSync } from "node:fs"
-import { Auth, Consumer, type NodeTransport, Producer, PulsarClient } from "../../src/index.ts"
+import { Auth, Consumer, type NodeTransport, OAuth2, Producer, PulsarClient } from "../../src/index.ts"
 import { signToken } from "../support/BrokerProcess.ts"
 import { bytes, text } from "../support/client.ts"
 import { JavaPeer } from "../support/JavaPeer.ts"
 import { PulsarBroker, skipReason } from "../support/PulsarBroker.ts"
+import { tokenServer } from "../support/TokenServer.ts"
 
 const pem = (path: string) => readFileSync(path, "utf8")
 
@@ -45,7 +47,10 @@ const fresh = Effect.gen(function*() {
 })
 
 describe.skipIf(skipReason() !== undefined)("a broker that asks who is there", () => {
-  layer(PulsarBroker.layer({ tls: true, auth: true }), { timeout: "5 minutes", excludeTestServices: true })((it) => {
+  layer(PulsarBroker.layer({ tls: true, auth: true, settings: { authenticationRefreshCheckSeconds: "1" } }), {
+    timeout: "5 minutes",
+    excludeTestServices: true
+  })((it) => {
     it.effect("lets a token in, over TLS and over TCP", () =>
       Effect.gen(function*() {
         const { serviceUrl, tokens, topic } = yield* fresh
@@ -71,6 +76,49 @@ describe.skipIf(skipReason() !== undefined)("a broker that asks who is there", (
         assert.strictEqual(yield* roundTrip(topic, { auth }), "secret")
         assert.isAtLeast(asked, 1)
       }))
+    it.effect("takes tokens of an OAuth2 server, and a fresh one on the open connection when the first has ended", () =>
+      Effect.gen(function*() {
+        const { secret, serviceUrl, topic } = yield* fresh
+        const key = Buffer.from(secret!, "base64")
+        // The first ends within the test; the broker looks every second, and asks.
+        const server = yield* tokenServer({
+          expiresIn: 3600,
+          issue: (number) => signToken(key, "admin", number === 1 ? 2 : 600)
+        })
+        const auth = yield* OAuth2.make({
+          issuer: server.url,
+          clientId: "me",
+          clientSecret: Redacted.make("s3cret"),
+          allowHttp: true
+        })
+        yield* Effect.gen(function*() {
+          const producer = yield* Producer.make({ topic, batching: false })
+          const consumer = yield* Consumer.make({ topic, subscription: "s", initialPosition: "earliest" })
+          yield* producer.send(bytes("before"))
+          yield* Effect.sync(() => server.grants.length).pipe(
+            Effect.delay(100),
+            Effect.repeat({ until: (count) => count >= 2 }),
+            Effect.timeout("30 seconds")
+          )
+          yield* Effect.sleep(1500)
+          yield* producer.send(bytes("after"))
+          const seen = [yield* consumer.receive, yield* consumer.receive]
+          assert.deepStrictEqual(seen.map(({ value }) => text(value)), ["before", "after"])
+          const connections = yield* (yield* PulsarClient).connections
+          assert.isTrue(connections.every(({ sessions }) => sessions === 1), "the connections stayed")
+          assert.strictEqual(server.discoveries, 1)
+        }).pipe(Effect.provide(PulsarClient.layer({ serviceUrl, auth })))
+        server.answer = { status: 401, body: "no, s3cret is not it" }
+        const late = yield* OAuth2.make({
+          issuer: server.url,
+          clientId: "me",
+          clientSecret: Redacted.make("s3cret"),
+          allowHttp: true
+        })
+        const error = yield* Effect.flip(roundTrip(topic, { auth: late, url: serviceUrl }))
+        assert.deepInclude(error.reason, { _tag: "Authentication" })
+        assert.notInclude(`${error.message} ${JSON.stringify(error)}`, "s3cret")
+      }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer)))
     it.effect("turns away a token that is expired, forged or missing, in words without the token", () =>
       Effect.gen(function*() {
         const { tokens, topic } = yield* fresh

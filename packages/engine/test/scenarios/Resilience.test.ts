@@ -295,7 +295,7 @@ describe("leaving", () => {
       const opening = yield* Effect.forkChild(Effect.scoped(Producer.make({ topic: "t", name: "n" })), {
         startImmediately: true
       })
-      yield* TestClock.adjust(10)
+      yield* Effect.repeat(TestClock.adjust(1), { times: 20 })
       yield* Fiber.interrupt(opening)
       const producer = yield* passing(Producer.make({ topic: "t", name: "n", batching: false }), 500, 20)
       const consumer = yield* Consumer.make({ topic: "t", subscription: "s", initialPosition: "earliest" })

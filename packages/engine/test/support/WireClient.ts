@@ -162,10 +162,10 @@ export class WireClient {
       return Effect.andThen(this.#work.await, look)
     })
     return look.pipe(Effect.timeoutOrElse({
-      duration: "10 seconds",
+      duration: "30 seconds",
       orElse: () =>
         new WireTimeout({
-          message: `no ${type} in 10 s; arrived: ${this.inbox.map((received) => received.type).join(", ")}`
+          message: `no ${type} in 30 s; arrived: ${this.inbox.map((received) => received.type).join(", ")}`
         })
     }))
   }
@@ -180,7 +180,7 @@ export class WireClient {
       return Effect.andThen(this.#work.await, look)
     })
     return look.pipe(Effect.timeoutOrElse({
-      duration: "10 seconds",
+      duration: "30 seconds",
       orElse: () => new WireTimeout({ message: "the connection stays open" })
     }))
   }
@@ -204,7 +204,7 @@ export class WireClient {
     return Effect.andThen(
       this.write(make(requestId)),
       either.pipe(Effect.timeoutOrElse({
-        duration: "10 seconds",
+        duration: "30 seconds",
         orElse: () =>
           new WireTimeout({
             message: `no ${answer}; arrived: ${this.inbox.map((received) => received.type).join(", ")}`

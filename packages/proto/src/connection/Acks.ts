@@ -59,14 +59,18 @@ export class Acks {
   /** Acknowledgements taken. */
   count = 0
   readonly #batchIndex: boolean
+  readonly #groupSize: number
   readonly #tracked = new Map<string, BatchAcks>()
   #individual: Array<MessageId.MessageId> = []
+  /** What was tracked last: messages of a batch are mostly handed out one after another. */
+  #last: { readonly id: MessageId.MessageId; readonly batch: BatchAcks } | undefined = undefined
   readonly #partial = new Set<BatchAcks>()
   #cumulative: AckPosition | undefined = undefined
   #since: number | undefined = undefined
 
-  constructor(batchIndex: boolean) {
+  constructor(batchIndex: boolean, groupSize = GROUP_LIMIT) {
     this.#batchIndex = batchIndex
+    this.#groupSize = groupSize
   }
 
   /** Batches with open messages. */
@@ -79,7 +83,7 @@ export class Acks {
   }
 
   get isFull(): boolean {
-    return this.pending >= GROUP_LIMIT
+    return this.pending >= this.#groupSize
   }
 
   /** When the oldest collected acknowledgement was taken. */
@@ -89,6 +93,14 @@ export class Acks {
 
   /** Remembers a batch that is handed out. */
   track(id: MessageId.MessageId, size: number): BatchAcks {
+    const last = this.#last
+    if (last !== undefined && last.id === id && last.batch.size === size) return last.batch
+    const batch = this.#find(id, size)
+    this.#last = { id, batch }
+    return batch
+  }
+
+  #find(id: MessageId.MessageId, size: number): BatchAcks {
     const key = keyOf(id)
     let batch = this.#tracked.get(key)
     if (batch === undefined || batch.size !== size) {
@@ -96,8 +108,7 @@ export class Acks {
       this.#tracked.set(key, batch)
       if (this.#tracked.size > TRACKED_LIMIT) {
         const [oldest] = this.#tracked.keys()
-        this.#partial.delete(this.#tracked.get(oldest!)!)
-        this.#tracked.delete(oldest!)
+        this.#forget(oldest!, this.#tracked.get(oldest!)!)
       }
     }
     return batch
@@ -120,8 +131,7 @@ export class Acks {
     if (!batch.clear(index)) return true
     this.count++
     if (batch.open === 0) {
-      this.#tracked.delete(keyOf(batch.id))
-      this.#partial.delete(batch)
+      this.#forget(keyOf(batch.id), batch)
       this.#individual.push(batch.id)
       this.#since ??= now
     } else if (this.#batchIndex) {
@@ -139,8 +149,7 @@ export class Acks {
     for (const [key, batch] of this.#tracked) {
       const order = MessageId.compare(batch.id, entry)
       if (order < 0 || (order === 0 && (id.batchIndex < 0 || id.batchIndex === id.batchSize - 1))) {
-        this.#tracked.delete(key)
-        this.#partial.delete(batch)
+        this.#forget(key, batch)
       }
     }
     this.#individual = this.#individual.filter((position) => MessageId.compare(position, entry) > 0)
@@ -180,5 +189,12 @@ export class Acks {
   clear(): void {
     this.take()
     this.#tracked.clear()
+    this.#last = undefined
+  }
+
+  #forget(key: string, batch: BatchAcks): void {
+    this.#tracked.delete(key)
+    this.#partial.delete(batch)
+    if (this.#last?.batch === batch) this.#last = undefined
   }
 }

@@ -6,68 +6,16 @@
 import { Deque } from "../internal/Deque.ts"
 import { ReceivedMessage } from "../ReceivedMessage.ts"
 import { BatchCursor } from "../wire/Batch.ts"
-import { ChunkAssembler, type ChunkLimits } from "../wire/Chunk.ts"
+import { ChunkAssembler } from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
-import * as Compression from "../wire/Compression.ts"
-import type { Schema } from "../wire/gen/PulsarApi_pb.ts"
 import * as MessageId from "../wire/MessageId.ts"
-import type { BrokerEntryMetadata, MessageMetadata, Properties } from "../wire/Metadata.ts"
+import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
 import { Acks } from "./Acks.ts"
+import type { ConsumerSpec } from "./ConsumerSpec.ts"
+import { type Delivered, inflate, isOpen, openCount } from "./Delivered.ts"
 import { type BrokerFailure, type Events, truncate } from "./Events.ts"
 import { Redelivery } from "./Redelivery.ts"
-
-/** @category models @since 0.1.0 */
-export type SubscriptionType = "exclusive" | "shared" | "failover" | "keyShared"
-
-/** All times in milliseconds. @category models @since 0.1.0 */
-export interface ConsumerSpec {
-  readonly topic: string
-  readonly subscription: string
-  readonly type: SubscriptionType
-  readonly name: string | undefined
-  readonly durable: boolean
-  readonly initialPosition: "latest" | "earliest"
-  readonly startMessageId: MessageId.MessageId | undefined
-  /** Seconds before now to start at; 0 for none. */
-  readonly startRollback: number
-  readonly readCompacted: boolean
-  readonly priorityLevel: number | undefined
-  readonly properties: Properties
-  readonly subscriptionProperties: Properties
-  readonly schema: Schema | undefined
-  readonly keyShared: {
-    readonly sticky: ReadonlyArray<readonly [start: number, end: number]> | undefined
-    readonly allowOutOfOrder: boolean
-  } | undefined
-  readonly forceTopicCreation: boolean
-  readonly replicateSubscriptionState: boolean
-  /** Messages that may be on their way or waiting here, at least 1. */
-  readonly receiverQueue: number
-  /** 0 for none. */
-  readonly ackTimeout: number
-  /** How long acknowledgements are collected; 0 sends each at once. */
-  readonly ackGroupTime: number
-  /** Acknowledge single messages of a batch; the broker must have it on. */
-  readonly batchIndexAck: boolean
-  readonly chunks: ChunkLimits
-  readonly autoAckOldestChunk: boolean
-  /** How long a consumer with permits may hear nothing before that is reported; 0 for never. */
-  readonly stallTimeout: number
-}
-
-interface Delivered {
-  readonly id: MessageId.MessageId
-  readonly metadata: MessageMetadata
-  readonly payload: Uint8Array
-  readonly redeliveryCount: number
-  readonly brokerEntry: BrokerEntryMetadata | undefined
-  readonly ackSet: ReadonlyArray<bigint> | undefined
-  readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
-  cursor: BatchCursor | undefined
-}
-
-const isOpen = (ackSet: ReadonlyArray<bigint>, index: number): boolean =>
-  ((ackSet[index >>> 6] ?? 0n) >> BigInt(index & 63) & 1n) === 1n
+import { StallWatch } from "./StallWatch.ts"
 
 /** @category models @since 0.1.0 */
 export class ConsumerSlot {
@@ -84,7 +32,7 @@ export class ConsumerSlot {
   isActive: boolean | undefined = undefined
   /** Grows with each "redeliver everything": deliveries from before are dropped. */
   epoch = 0
-  /** Permits the broker still has. */
+  /** Permits the broker still has; below 0 after a batch larger than what it had, as brokers count too. */
   balance = 0
   /** Messages waiting here. */
   queued = 0
@@ -94,19 +42,21 @@ export class ConsumerSlot {
   readonly refused = new Redelivery()
   readonly chunks: ChunkAssembler
   readonly totals = { received: 0, bytes: 0, acked: 0, nacked: 0, dropped: 0, redelivered: 0 }
+  /** Position of the newest entry that came since the last attach or seek. */
+  lastDelivered: MessageId.MessageId | undefined = undefined
+  /** Hears how long an entry waited here when its first message is taken, for statistics. */
+  onTaken: ((waited: number) => void) | undefined = undefined
   #consumed = 0
   #queue = new Deque<Delivered>()
   #notified = false
-  #dispatches = 0
-  #stallMark = -1
-  #stallSince = 0
-  #stallReported = false
+  readonly #stall: StallWatch
 
   constructor(id: number, spec: ConsumerSpec) {
     this.id = id
     this.spec = spec
     this.startMessageId = spec.startMessageId
-    this.acks = new Acks(spec.batchIndexAck)
+    this.#stall = new StallWatch(spec.stallTimeout)
+    this.acks = new Acks(spec.batchIndexAck, spec.ackGroupSize)
     this.chunks = new ChunkAssembler(spec.chunks)
   }
 
@@ -126,7 +76,7 @@ export class ConsumerSlot {
   grantInitial(now: number, push: (frame: Uint8Array) => void): void {
     this.#consumed = 0
     this.balance = 0
-    this.#stall(now)
+    this.#stall.begin(now)
     // What is still here from before keeps its place in the queue.
     const permits = Math.max(1, this.spec.receiverQueue - this.queued)
     this.#grant(permits, push)
@@ -152,9 +102,9 @@ export class ConsumerSlot {
 
   /** A dispatch that nobody will take: it costs a permit like any other. */
   dropped(permits: number): void {
-    this.balance = Math.max(0, this.balance - permits)
+    this.balance -= permits
     this.#consumed += permits
-    this.#dispatches++
+    this.#stall.dispatched()
     this.totals.dropped += permits
   }
 
@@ -167,16 +117,19 @@ export class ConsumerSlot {
     events: Events,
     push: (frame: Uint8Array) => void
   ): void {
-    const permits = metadata.batchSize ?? 1
+    const permits = metadata.batchSize === undefined ? 1 : openCount(delivery.ackSet, metadata.batchSize)
     if (this.state !== "ready") return
     if (delivery.consumerEpoch !== undefined && delivery.consumerEpoch < this.epoch) {
       this.dropped(permits)
       this.replenish(push)
       return
     }
-    this.#dispatches++
-    this.#stallReported = false
-    this.balance = Math.max(0, this.balance - permits)
+    this.#stall.dispatched()
+    this.balance -= permits
+    const position = delivery.messageId
+    if (this.lastDelivered === undefined || MessageId.compare(position, this.lastDelivered) > 0) {
+      this.lastDelivered = position
+    }
     // Markers of replicated subscriptions are for brokers.
     if (metadata.markerType !== undefined && metadata.markerType >= 10 && metadata.markerType <= 13) {
       this.#consumed += permits
@@ -211,6 +164,9 @@ export class ConsumerSlot {
       brokerEntry,
       ackSet: delivery.ackSet,
       chunks,
+      arrivedAt: now,
+      permits,
+      repaid: 0,
       cursor: undefined
     })
     this.queued += permits
@@ -230,7 +186,6 @@ export class ConsumerSlot {
     push: (frame: Uint8Array) => void
   ): Array<ReceivedMessage> {
     const taken: Array<ReceivedMessage> = []
-    this.#notified = false
     while (taken.length < max) {
       const entry = this.#queue.peek()
       if (entry === undefined) break
@@ -238,33 +193,42 @@ export class ConsumerSlot {
       if (size === undefined) {
         this.#queue.shift()
         this.#leave(1, entry.payload.length)
+        this.onTaken?.(now - entry.arrivedAt)
         const payload = this.#inflate(entry, maxMessageSize, events)
-        if (payload !== undefined) taken.push(this.#message(entry, payload, undefined, undefined, -1, 0))
+        if (payload !== undefined) {
+          taken.push(ReceivedMessage.ofEntry(entry, payload))
+          this.totals.received++
+          this.totals.bytes += payload.length
+        }
         continue
       }
       if (entry.cursor === undefined) {
+        this.onTaken?.(now - entry.arrivedAt)
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload === undefined) {
           this.#queue.shift()
-          this.#leave(size, entry.payload.length)
+          this.#leave(entry.permits, entry.payload.length)
           continue
         }
         entry.cursor = new BatchCursor(payload, size)
+        this.#known(entry, size)
       }
       this.#members(entry, entry.cursor, size, max, taken, events)
     }
     if (this.spec.ackTimeout > 0) {
       for (const message of taken) this.unacked.set(this.#tracking(message.id), now + this.spec.ackTimeout, true)
     }
-    if (this.#queue.length > 0) this.#notify(events)
+    // Whoever left some knows of them: what is announced next is the first message after none.
+    if (this.#queue.length === 0) this.#notified = false
     this.replenish(push)
     return taken
   }
 
-  #notify(events: Events): void {
-    if (this.#notified) return
-    this.#notified = true
-    events.push({ _tag: "MessagesReady", consumerId: this.id })
+  /** What the broker knows to be acknowledged stays so: a set that says "up to here" is about the rest of its batch too. */
+  #known({ ackSet, id }: Delivered, size: number): void {
+    if (ackSet === undefined) return
+    const acks = this.acks.track(id, size)
+    for (let index = 0; index < size; index++) if (!isOpen(ackSet, index)) acks.clear(index)
   }
 
   #members(
@@ -277,71 +241,40 @@ export class ConsumerSlot {
   ): void {
     const acks = this.acks.track(entry.id, size)
     while (taken.length < max) {
-      const at = cursor.index
-      let member
+      let message: ReceivedMessage | undefined
       try {
-        member = cursor.next()
+        if (cursor.step()) {
+          message = ReceivedMessage.ofBatch(entry, cursor, acks)
+          // What can be malformed is read here, where it can be reported.
+          if (cursor.hasProperties) void message.single
+        }
       } catch (error) {
+        message = undefined
         this.#report(entry.id, error, events)
       }
-      if (member === undefined) {
+      if (message === undefined) {
         // Whole, or cut: what is missing was never there, its permits are repaid.
         this.#queue.shift()
-        this.#leave(size - at, entry.payload.length)
+        this.#leave(entry.permits - entry.repaid, entry.payload.length)
         return
       }
+      const { batchIndex } = message
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) continue
+      entry.repaid++
       this.#leave(1, 0)
-      if (member.single.compactedOut || (entry.ackSet !== undefined && !isOpen(entry.ackSet, member.index))) {
-        acks.clear(member.index)
+      if (cursor.isCompactedOut) {
+        acks.clear(batchIndex)
         continue
       }
-      const payload = cursor.bytes.subarray(member.start, member.end)
-      taken.push(
-        new ReceivedMessage(
-          payload,
-          entry.metadata,
-          member.single,
-          entry.redeliveryCount,
-          entry.brokerEntry,
-          undefined,
-          acks,
-          entry.id,
-          member.index,
-          size
-        )
-      )
+      taken.push(message)
       this.totals.received++
-      this.totals.bytes += payload.length
+      this.totals.bytes += cursor.end - cursor.start
       if (cursor.index === size) {
         this.#queue.shift()
         this.#leave(0, entry.payload.length)
         return
       }
     }
-  }
-
-  #message(
-    entry: Delivered,
-    payload: Uint8Array,
-    single: undefined,
-    acks: undefined,
-    index: number,
-    size: number
-  ): ReceivedMessage {
-    this.totals.received++
-    this.totals.bytes += payload.length
-    return new ReceivedMessage(
-      payload,
-      entry.metadata,
-      single,
-      entry.redeliveryCount,
-      entry.brokerEntry,
-      entry.chunks,
-      acks,
-      entry.id,
-      index,
-      size
-    )
   }
 
   #leave(messages: number, bytes: number): void {
@@ -351,20 +284,11 @@ export class ConsumerSlot {
   }
 
   #inflate(entry: Delivered, maxMessageSize: number, events: Events): Uint8Array | undefined {
-    const { metadata } = entry
-    if (metadata.compression === 0) return entry.payload
     try {
-      const ceiling = entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes
-      // A message that was compressed to fit may be larger than the limit; a hundredfold is no message.
-      return Compression.decompress(
-        metadata.compression,
-        entry.payload,
-        metadata.uncompressedSize,
-        Math.max(ceiling * 16, 64 << 20)
-      )
+      return inflate(entry, entry.chunks === undefined ? maxMessageSize : this.spec.chunks.maxBytes)
     } catch (error) {
       this.#report(entry.id, error, events)
-      this.totals.dropped += metadata.batchSize ?? 1
+      this.totals.dropped += entry.permits
       return undefined
     }
   }
@@ -434,6 +358,7 @@ export class ConsumerSlot {
     this.unacked.clear()
     this.refused.clear()
     this.chunks.clear()
+    this.lastDelivered = undefined
     if (!this.isSharedType) this.epoch++
     this.replenish(push)
   }
@@ -445,6 +370,7 @@ export class ConsumerSlot {
     this.queued = 0
     this.queuedBytes = 0
     this.balance = 0
+    this.lastDelivered = undefined
     this.#consumed = 0
     this.unacked.clear()
     this.refused.clear()
@@ -462,15 +388,9 @@ export class ConsumerSlot {
   // -------------------------------------------------------------------------------------------------------------------------------
   // Time
 
-  get #isStallCandidate(): boolean {
-    return this.spec.stallTimeout > 0 && this.state === "ready" && this.balance > 0 && this.#queue.length === 0 &&
-      !this.paused && !this.endOfTopic
-  }
-
-  #stall(now: number): void {
-    this.#stallMark = this.#dispatches
-    this.#stallSince = now
-    this.#stallReported = false
+  /** Permits are out, nothing is here, and nothing says why nothing comes. */
+  get isSilent(): boolean {
+    return this.state === "ready" && this.balance > 0 && this.#queue.length === 0 && !this.paused && !this.endOfTopic
   }
 
   nextDeadline(): number {
@@ -479,10 +399,7 @@ export class ConsumerSlot {
     if (since !== undefined && this.state === "ready") {
       deadline = Math.min(deadline, this.acks.isFull ? since : since + this.spec.ackGroupTime)
     }
-    if (this.#isStallCandidate && !this.#stallReported) {
-      deadline = Math.min(deadline, this.#stallSince + this.spec.stallTimeout)
-    }
-    return deadline
+    return this.isSilent ? Math.min(deadline, this.#stall.deadline) : deadline
   }
 
   /** Positions to ask for again at `now`. */
@@ -497,19 +414,9 @@ export class ConsumerSlot {
 
   /** Reports a silence once an episode: any dispatch begins a new one. */
   checkStall(now: number, events: Events): void {
-    if (this.spec.stallTimeout <= 0) return
-    if (!this.#isStallCandidate || this.#dispatches !== this.#stallMark) {
-      this.#stall(now)
-      return
-    }
-    if (this.#stallReported || now < this.#stallSince + this.spec.stallTimeout) return
-    this.#stallReported = true
-    events.push({
-      _tag: "ConsumerStalled",
-      consumerId: this.id,
-      permits: this.balance,
-      silence: now - this.#stallSince
-    })
+    const silence = this.#stall.check(now, this.isSilent)
+    if (silence === undefined) return
+    events.push({ _tag: "ConsumerStalled", consumerId: this.id, permits: this.balance, silence })
   }
 
   /** A refusal that ends the consumer. */

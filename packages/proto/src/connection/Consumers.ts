@@ -51,6 +51,11 @@ export class Consumers {
   /** Subscribes, for the first time or again. The end is `ConsumerReady` or `ConsumerFailed`. */
   subscribe(now: number, slot: ConsumerSlot): void {
     if (slot.state === "closed") return
+    // The broker answers a repeated SUBSCRIBE and changes nothing: what it delivers in between would be dropped here and come again only with
+    // the next session. So the earlier consumer is closed first; the broker then starts over.
+    if (this.#slots.get(slot.id) === slot && (slot.state === "ready" || slot.state === "opening")) {
+      this.#leave(now, slot)
+    }
     this.#slots.set(slot.id, slot)
     slot.state = "opening"
     const { spec } = slot
@@ -96,11 +101,15 @@ export class Consumers {
 
   /** Leaves and comes back on the same session: what is unacknowledged is delivered again. */
   resubscribe(now: number, slot: ConsumerSlot): void {
+    this.#leave(now, slot)
+    this.subscribe(now, slot)
+  }
+
+  #leave(now: number, slot: ConsumerSlot): void {
     this.flushAcks(now, slot)
     this.#session.requests.settleAcks(slot.id, { _tag: "SessionLost" })
-    this.#closeQuietly(now, slot.id)
+    if (this.#session.isConnected) this.#closeQuietly(now, slot.id)
     slot.detach()
-    this.subscribe(now, slot)
   }
 
   /** The SUCCESS of a subscribe: permits go out now, earlier ones would be ignored. */
@@ -216,7 +225,7 @@ export class Consumers {
     if (!slot.paused) return
     slot.paused = false
     if (slot.state !== "ready") return
-    if (slot.balance === 0 && slot.queued === 0) slot.grantInitial(now, this.#session.push)
+    if (slot.balance <= 0 && slot.queued === 0) slot.grantInitial(now, this.#session.push)
     else slot.replenish(this.#session.push)
   }
 
@@ -250,6 +259,14 @@ export class Consumers {
     return this.#session.request(now, { _tag: "Plain" }, (requestId) => ({
       type: Commands.Type.GET_LAST_MESSAGE_ID,
       getLastMessageId: { consumerId: BigInt(slot.id), requestId }
+    }), onDone)
+  }
+
+  /** What the broker knows of the consumer: the permits it has for it, and whether it holds it back. */
+  stats(now: number, slot: ConsumerSlot, onDone: OnOutcome): PendingRequest {
+    return this.#session.request(now, { _tag: "Plain" }, (requestId) => ({
+      type: Commands.Type.CONSUMER_STATS,
+      consumerStats: { consumerId: BigInt(slot.id), requestId }
     }), onDone)
   }
 
@@ -301,15 +318,17 @@ export class Consumers {
     const active = change!.isActive
     slot.isActive = active
     // A standby may come in with nothing granted; then its turn begins with the first grant.
-    if (active && slot.state === "ready" && slot.balance === 0 && slot.queued === 0 && !slot.paused) {
+    if (active && slot.state === "ready" && slot.balance <= 0 && slot.queued === 0 && !slot.paused) {
       slot.grantInitial(now, this.#session.push)
     }
     this.#session.events.push({ _tag: "ActiveChanged", consumerId: slot.id, active })
   }
 
-  /** Lets go of a consumer that moves to another connection. */
-  release(id: number): void {
-    this.#slots.get(id)?.detach()
+  /** Lets go of a consumer that moves to another connection, and tells the broker if it is still attached here. */
+  release(id: number, now = 0): void {
+    const slot = this.#slots.get(id)
+    if (slot?.state === "ready" || slot?.state === "opening") this.#leave(now, slot)
+    else slot?.detach()
     this.#slots.delete(id)
   }
 

@@ -5,7 +5,7 @@
  */
 import { Deque } from "../internal/Deque.ts"
 import type { MessageId } from "../wire/MessageId.ts"
-import type { SendEntry } from "./ProducerSlot.ts"
+import type { SendEntry } from "./SendEntry.ts"
 import type { PendingRequest } from "./Requests.ts"
 
 /** An error that the broker reported: its number in `ServerError`, and its text cut to 256 characters. @category models @since 0.1.0 */

@@ -169,9 +169,12 @@ export class Producers {
     this.#forget(slot.id)
   }
 
-  /** Lets go of a producer that moves to another connection. */
-  release(id: number): void {
-    this.#slots.get(id)?.detach()
+  /** Lets go of a producer that moves to another connection, and tells the broker if it is still attached here. */
+  release(id: number, now = 0): void {
+    const slot = this.#slots.get(id)
+    const attached = slot?.state === "ready" || slot?.state === "opening"
+    slot?.detach()
+    if (attached && this.#session.isConnected) this.#closeQuietly(now, id)
     this.#forget(id)
   }
 

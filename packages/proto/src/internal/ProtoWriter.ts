@@ -15,6 +15,20 @@ export const varintLength = (value: number): number => {
   return length
 }
 
+/** Writes the varint form of a whole number of at most 2^53 - 1 at `position`; gives the position behind it. */
+export const putVarint = (buffer: Uint8Array, position: number, value: number): number => {
+  while (value > 0x7fffffff) {
+    buffer[position++] = (value % 128) | 0x80
+    value = Math.floor(value / 128)
+  }
+  while (value > 0x7f) {
+    buffer[position++] = (value & 0x7f) | 0x80
+    value >>>= 7
+  }
+  buffer[position++] = value
+  return position
+}
+
 /** A buffer that doubles when it is full; `reset` starts over in the same memory. */
 export class ProtoWriter {
   buffer: Uint8Array
@@ -49,18 +63,7 @@ export class ProtoWriter {
   /** A whole number from 0 to 2^53 - 1. */
   varint(value: number): void {
     this.ensure(10)
-    const buffer = this.buffer
-    let position = this.position
-    while (value > 0x7fffffff) {
-      buffer[position++] = (value % 128) | 0x80
-      value = Math.floor(value / 128)
-    }
-    while (value > 0x7f) {
-      buffer[position++] = (value & 0x7f) | 0x80
-      value >>>= 7
-    }
-    buffer[position++] = value
-    this.position = position
+    this.position = putVarint(this.buffer, this.position, value)
   }
 
   /** A 64-bit number; negative numbers take ten bytes, as the encoding demands. */

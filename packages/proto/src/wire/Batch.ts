@@ -3,13 +3,19 @@
  *
  * @since 0.1.0
  */
-import { ProtoWriter } from "../internal/ProtoWriter.ts"
+import { ProtoReader } from "../internal/ProtoReader.ts"
+import { ProtoWriter, putVarint, varintLength } from "../internal/ProtoWriter.ts"
 import { readSingle, type SingleMetadata, writeSingle } from "./Metadata.ts"
+import { WireFormatError } from "./WireFormatError.ts"
 
 /** Bytes kept free in front of a payload, so that its header can be written there without a copy. @category constants @since 0.1.0 */
 export const HEADROOM = 256
 
 const SLAB = 256 * 1024
+
+// Tags of `SingleMessageMetadata`.
+const PAYLOAD_SIZE = 3 << 3
+const SEQUENCE_ID = 8 << 3
 
 /** Memory handed out in one piece after another; a piece lives as long as someone refers to it. */
 class Slab {
@@ -43,20 +49,40 @@ export class BatchBuilder {
     writeSingle(writer, single)
     const head = writer.position
     const size = 4 + head + payload.length
+    const at = this.#open(size, head)
+    const memory = this.#slab.memory
+    const source = writer.buffer
+    for (let index = 0; index < head; index++) memory[at + index] = source[index]!
+    memory.set(payload, at + head)
+    return size
+  }
+
+  /** {@link BatchBuilder.add} of a message that has nothing but a sequence id, from 0 to 2^53 - 1. */
+  addPlain(sequence: number, payload: Uint8Array): number {
+    const head = 2 + varintLength(payload.length) + varintLength(sequence)
+    const size = 4 + head + payload.length
+    let at = this.#open(size, head)
+    const memory = this.#slab.memory
+    memory[at++] = PAYLOAD_SIZE
+    at = putVarint(memory, at, payload.length)
+    memory[at++] = SEQUENCE_ID
+    at = putVarint(memory, at, sequence)
+    memory.set(payload, at)
+    return size
+  }
+
+  /** Makes room for a message of `size` bytes and writes the length of its metadata; gives the place of the metadata. */
+  #open(size: number, head: number): number {
     this.#reserve(size)
     const memory = this.#slab.memory
-    let at = this.#end
+    const at = this.#end
     memory[at] = head >>> 24
     memory[at + 1] = head >>> 16
     memory[at + 2] = head >>> 8
     memory[at + 3] = head
-    at += 4
-    const source = writer.buffer
-    for (let index = 0; index < head; index++) memory[at + index] = source[index]!
-    memory.set(payload, at + head)
     this.#end += size
     this.count++
-    return size
+    return at + 4
   }
 
   /** Puts a payload alone, without the prefix of a batch. */
@@ -123,27 +149,60 @@ export class BatchCursor {
   readonly count: number
   /** Index of the next message. */
   index = 0
-  #at: number
+  /** The payload of the message last stepped to is `bytes[start, end)`, its metadata `bytes[singleStart, start)`. */
+  singleStart = 0
+  start = 0
+  end: number
+  isCompactedOut = false
+  /** Whether the metadata has fields that can be malformed within their bounds: then it should be read where a failure can be told. */
+  hasProperties = false
+  readonly #reader: ProtoReader
 
   constructor(bytes: Uint8Array, count: number, start = 0) {
     this.bytes = bytes
     this.count = count
-    this.#at = start
+    this.end = start
+    this.#reader = new ProtoReader(bytes)
   }
 
-  next(): BatchMember | undefined {
-    if (this.index >= this.count) return undefined
+  /** Moves to the next message; `false` when there is none. Reads no more of its metadata than where it ends: for the hot path. */
+  step(): boolean {
+    if (this.index >= this.count) return false
     const bytes = this.bytes
-    const at = this.#at
-    if (bytes.length - at < 4) return undefined
+    const at = this.end
+    if (bytes.length - at < 4) return false
     const size = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
     const from = at + 4
-    if (size > bytes.length - from) return undefined
-    const single = readSingle(bytes, from, from + size)
+    if (size > bytes.length - from) return false
     const start = from + size
-    const end = start + single.payloadSize
-    if (end > bytes.length) return undefined
-    this.#at = end
-    return { index: this.index++, single, start, end }
+    const reader = this.#reader.over(bytes, from, start)
+    let payloadSize = -1
+    let isCompactedOut = false
+    let hasProperties = false
+    while (reader.position < start) {
+      const tag = reader.varint()
+      if (tag === 24) payloadSize = reader.int32()
+      else if (tag === 32) isCompactedOut = reader.bool()
+      else {
+        if (tag === 10) hasProperties = true
+        reader.skip(tag & 7)
+      }
+    }
+    if (payloadSize < 0) throw new WireFormatError("MissingField", "a message of a batch without its size")
+    if (payloadSize > bytes.length - start) return false
+    this.singleStart = from
+    this.start = start
+    this.end = start + payloadSize
+    this.isCompactedOut = isCompactedOut
+    this.hasProperties = hasProperties
+    this.index++
+    return true
+  }
+
+  /** {@link BatchCursor.step}, with the metadata read. */
+  next(): BatchMember | undefined {
+    if (!this.step()) return undefined
+    const { end, index, start } = this
+    return { index: index - 1, single: readSingle(this.bytes, this.singleStart, start), start, end }
   }
 }

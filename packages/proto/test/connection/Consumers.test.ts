@@ -28,6 +28,42 @@ const batch = (...texts: ReadonlyArray<string>) => {
 const flows = (harness: Harness) =>
   harness.seen().filter(({ type }) => type === Type.FLOW).map(({ command }) => command.flow!.messagePermits)
 
+describe("subscribing again", () => {
+  it("on a session where it is subscribed closes the earlier consumer first: brokers answer a repeated SUBSCRIBE and change nothing", () => {
+    const harness = new Harness().connect()
+    const slot = consumer()
+    harness.subscribe(slot)
+    harness.deliver(3, 0, bytes("queued"))
+    harness.seen()
+    harness.connection.consumers.subscribe(0, slot)
+    assert.deepStrictEqual(harness.types(), [Type.CLOSE_CONSUMER, Type.SUBSCRIBE])
+    // What was on its way belongs to the consumer that was closed: the broker delivers it again.
+    harness.deliver(3, 1, bytes("late"))
+    assert.isFalse(slot.hasMessages)
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    assert.deepStrictEqual(flows(harness), [10])
+    assert.strictEqual(slot.balance, 10)
+    harness.deliver(3, 0, bytes("queued"))
+    harness.deliver(3, 1, bytes("late"))
+    const taken = harness.connection.consumers.take(0, slot, 10)
+    assert.deepStrictEqual(taken.map(({ payload }) => text(payload)), ["queued", "late"])
+  })
+
+  it("before the first answer closes that one too, and heeds only the answer to the last", () => {
+    const harness = new Harness().connect()
+    const slot = consumer()
+    harness.connection.consumers.subscribe(0, slot)
+    const first = slot.openRequest!
+    harness.seen()
+    harness.connection.consumers.subscribe(0, slot)
+    assert.deepStrictEqual(harness.types(), [Type.CLOSE_CONSUMER, Type.SUBSCRIBE])
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(first) } })
+    assert.strictEqual(slot.state, "opening")
+    harness.say(0, { type: Type.SUCCESS, success: { requestId: BigInt(slot.openRequest!) } })
+    assert.deepStrictEqual(flows(harness), [10])
+  })
+})
+
 describe("permits", () => {
   it("are granted once after the subscribe, and repaid at half the queue", () => {
     const harness = new Harness().connect()
@@ -67,14 +103,15 @@ describe("permits", () => {
     harness.deliver(3, 5, bytes("junk"), { compression: 1, uncompressedSize: 100 })
     spent += 1
     harness.deliver(3, 6, batch("d", "out", "e"), { batchSize: 3 }, { ackSet: [0b011n] })
-    spent += 3
+    // One of the three is acknowledged already: brokers do not count it.
+    spent += 2
     const taken = harness.connection.consumers.take(0, slot, 100)
     assert.deepStrictEqual(taken.map(({ payload }) => text(payload)), ["a", "b", "c", "d"])
     for (const permits of flows(harness)) granted += permits
     assert.strictEqual(slot.balance, granted - spent)
     // Half the queue consumed: everything that was spent is repaid, to the last one.
-    for (let entry = 10; entry < 49; entry++) harness.deliver(3, entry, bytes("m"))
-    spent += 39
+    for (let entry = 10; entry < 50; entry++) harness.deliver(3, entry, bytes("m"))
+    spent += 40
     harness.connection.consumers.take(0, slot, 100)
     for (const permits of flows(harness)) granted += permits
     assert.strictEqual(granted, 100 + spent)
@@ -108,16 +145,19 @@ describe("permits", () => {
 })
 
 describe("delivery", () => {
-  it("announces messages once between two takes, and never again what was taken", () => {
+  it("announces messages once, until all of them were taken", () => {
     const harness = new Harness().connect()
     const slot = consumer()
     harness.subscribe(slot)
     for (let entry = 0; entry < 5; entry++) harness.deliver(3, entry, bytes("m"))
     assert.strictEqual(harness.tags().filter((tag) => tag === "MessagesReady").length, 1)
     harness.connection.consumers.take(0, slot, 2)
-    assert.strictEqual(harness.tags().filter((tag) => tag === "MessagesReady").length, 2)
-    assert.strictEqual(harness.connection.consumers.take(0, slot, 100).length, 3)
+    harness.deliver(3, 5, bytes("m"))
+    assert.strictEqual(harness.tags().filter((tag) => tag === "MessagesReady").length, 1)
+    assert.strictEqual(harness.connection.consumers.take(0, slot, 100).length, 4)
     assert.strictEqual(harness.connection.consumers.take(0, slot, 100).length, 0)
+    harness.deliver(3, 6, bytes("m"))
+    assert.strictEqual(harness.tags().filter((tag) => tag === "MessagesReady").length, 2)
   })
 
   it("reads a batch of one by its mark, and takes it apart over several takes", () => {
@@ -209,6 +249,20 @@ describe("acknowledgement", () => {
     assert.deepStrictEqual(acks(), [{ cumulative: false, ids: ["9/-5,63"] }])
     assert.isFalse(slot.ackId(0, MessageId.make(1n, 9n, -1, 70, 70)))
     assert.isFalse(slot.ackUpTo(0, MessageId.make(1n, 9n, -1, 70, 70)))
+  })
+
+  it("up to the middle of a batch leaves acknowledged what the broker says is, though nobody took it yet", () => {
+    const harness = new Harness().connect()
+    const slot = consumer({ batchIndexAck: true, ackGroupTime: 0 })
+    harness.subscribe(slot)
+    // The last of the four was acknowledged before.
+    harness.deliver(3, 0, batch("a", "b", "c", "d"), { batchSize: 4 }, { ackSet: [0b0111n] })
+    const [, second] = harness.connection.consumers.take(0, slot, 2)
+    harness.seen()
+    slot.ackUpTo(0, second!.id)
+    harness.tick(0)
+    const ack = harness.seen().find(({ type }) => type === Type.ACK)
+    assert.deepStrictEqual(ack!.command.ack!.messageId[0]!.ackSet, [0b0100n])
   })
 
   it("up to the middle of a batch never covers its rest; trackers below go", () => {

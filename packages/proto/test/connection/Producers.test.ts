@@ -113,6 +113,9 @@ describe("sending", () => {
     assert.deepInclude(send(slot, outcomes, 0, "x".repeat(1001)), { _tag: "TooLarge", limit: 1000 })
     send(slot, outcomes, 0, "a", 0, { sequenceId: 10 })
     assert.deepInclude(send(slot, outcomes, 1, "a", 0, { sequenceId: 10 }), { _tag: "SequenceNotIncreasing", last: 10 })
+    for (const sequenceId of [NaN, 11.5, 2 ** 53, -1]) {
+      assert.deepInclude(send(slot, outcomes, 1, "a", 0, { sequenceId }), { _tag: "SequenceNotIncreasing", last: 10 })
+    }
     send(slot, outcomes, 1)
     assert.deepInclude(send(slot, outcomes, 2), { _tag: "Full" })
     harness.seen()
@@ -336,5 +339,68 @@ describe("closing", () => {
       harness.seen().filter(({ type }) => type === Type.SEND).map(({ command }) => command.send!.sequenceId),
       [0n, 1n]
     )
+  })
+})
+
+describe("batches by key", () => {
+  it("hold a key each, go in the order of their last messages under that number, and settle apart", () => {
+    const harness = new Harness().connect()
+    const slot = producer({ batching: { maxMessages: 5, maxBytes: 100_000, maxDelay: 10, byKey: true } })
+    harness.openProducer(slot)
+    const outcomes = new Outcomes()
+    harness.seen()
+    for (const [index, key] of ["a", "b", "b", "a", undefined].entries()) {
+      send(slot, outcomes, index, `${index}`, 0, { key })
+    }
+    const frames = harness.seen()
+    assert.deepStrictEqual(
+      frames.map(({ command, metadata }) => [
+        metadata!.partitionKey,
+        Number(command.send!.sequenceId),
+        command.send!.numMessages,
+        Number(metadata!.sequenceId),
+        metadata!.highestSequenceId
+      ]),
+      [["b", 2, 2, 2, undefined], ["a", 3, 2, 3, undefined], [undefined, 4, 1, 4, undefined]]
+    )
+    const cursor = new BatchCursor(frames[1]!.payload, 2)
+    assert.deepStrictEqual([cursor.next()!.single.sequenceId, cursor.next()!.single.sequenceId], [0n, 3n])
+    harness.receipt(7, 3)
+    assert.deepStrictEqual(outcomes.tags, ["0:Stored", "3:Stored"])
+    assert.deepStrictEqual(outcomes.seen.map(({ batchIndex }) => batchIndex), [0, 1])
+    harness.receipt(7, 2)
+    harness.receipt(7, 4)
+    assert.strictEqual(slot.pendingMessages, 0)
+    assert.strictEqual(slot.lastPublished, 4)
+  })
+
+  it("tell the ordering key, a key of bytes and a key of text apart, and the limits count them together", () => {
+    const harness = new Harness().connect()
+    const slot = producer({ batching: { maxMessages: 4, maxBytes: 100_000, maxDelay: 10, byKey: true } })
+    harness.openProducer(slot)
+    const outcomes = new Outcomes()
+    harness.seen()
+    send(slot, outcomes, 0, "0", 0, { key: "YQ==" })
+    send(slot, outcomes, 1, "1", 0, { key: "YQ==", keyIsBase64: true })
+    send(slot, outcomes, 2, "2", 0, { key: "YQ==", orderingKey: Uint8Array.of(1) })
+    assert.lengthOf(harness.seen(), 0)
+    send(slot, outcomes, 3, "3", 0, { key: "other", orderingKey: Uint8Array.of(1) })
+    const frames = harness.seen()
+    assert.deepStrictEqual(frames.map(({ command }) => command.send!.numMessages), [1, 1, 2])
+    assert.deepStrictEqual(frames[2]!.metadata!.orderingKey, Uint8Array.of(1))
+  })
+})
+
+describe("a batch that may wait longer than its messages", () => {
+  it("is closed when they are due, and given up in time", () => {
+    const harness = new Harness({ keepalive: 0 }).connect()
+    const slot = producer({ sendTimeout: 100, batching: { maxMessages: 9, maxBytes: 100_000, maxDelay: 1000 } })
+    harness.openProducer(slot)
+    const outcomes = new Outcomes()
+    send(slot, outcomes, 0)
+    assert.strictEqual(harness.connection.pollTimeout(), 100)
+    harness.tick(100)
+    assert.deepStrictEqual(outcomes.tags, ["0:NotStored"])
+    assert.strictEqual(harness.connection.pollTimeout(), Infinity)
   })
 })

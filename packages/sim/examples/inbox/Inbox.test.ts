@@ -6,7 +6,7 @@ const layer = process.env["INBOX"] === "careless" ? Inbox.layerCareless : Inbox.
 
 simTest(
   "an acknowledged line survives",
-  { seeds: 200, faults: ["kill", "crash"], sometimes: ["rebooted"] },
+  { seeds: 200, faults: ["process", "slowDisk"], sometimes: ["rebooted"] },
   (sim) =>
     Effect.gen(function*() {
       const box = sim.host("box", layer)

@@ -5,9 +5,12 @@ import { relative } from "node:path"
 import { pathToFileURL } from "node:url"
 import { parentPort, workerData } from "node:worker_threads"
 import * as Campaign from "../Campaign.ts"
+import * as Place from "../Place.ts"
 import * as Report from "../Report.ts"
-import { collect, place, remember } from "../Scenario.ts"
+import * as Replay from "../Replay.ts"
+import { collect, remember } from "../Scenario.ts"
 import * as Seed from "../Seed.ts"
+import * as Tally from "../Tally.ts"
 
 /** What a worker is started with. */
 export interface WorkerInput {
@@ -18,13 +21,21 @@ export interface WorkerInput {
   readonly realMs: number | undefined
   /** Eight bytes in which the worker keeps the seed it is on, readable even when it dies. */
   readonly current: SharedArrayBuffer
+  /** The command that replays a run, with `%s` for its text. */
   readonly replay: string
+  /** Runs of other workers: the only thing to do is to repeat them. */
+  readonly samples?: ReadonlyArray<Campaign.Sample> | undefined
 }
 
 /** What a worker sends. */
 export type WorkerOutput =
-  | { readonly _tag: "progress"; readonly tally: Campaign.Tally }
-  | { readonly _tag: "done"; readonly tally: Campaign.Tally; readonly failure: string | undefined }
+  | { readonly _tag: "progress"; readonly tally: Tally.Tally }
+  | {
+    readonly _tag: "done"
+    readonly tally: Tally.Tally
+    readonly failure: string | undefined
+    readonly samples: ReadonlyArray<Campaign.Sample>
+  }
 
 /** Real milliseconds between two progress messages. */
 const progressMs = 500
@@ -40,8 +51,14 @@ const main = async (input: WorkerInput, send: (output: WorkerOutput) => void): P
   const current = new BigUint64Array(input.current)
   const found = (await loadScenarios(input.file)).find(({ definition }) => definition.name === input.test)
   if (found === undefined) throw new Error(`${input.file} has no scenario named ${input.test}`)
+  if (input.samples !== undefined) {
+    const tally = Tally.empty()
+    const failure = await Campaign.repeat(found.definition, input.samples)
+    tally.fresh = input.samples.length
+    return send({ _tag: "done", tally, failure: failure && `${input.test}: ${failure}`, samples: [] })
+  }
   let last = process.hrtime.bigint()
-  const { failure, tally } = await Campaign.campaign(found.definition, {
+  const { failure, samples, tally } = await Campaign.campaign(found.definition, {
     base: Seed.make(input.base),
     seeds: input.seeds,
     realMs: input.realMs,
@@ -57,10 +74,11 @@ const main = async (input: WorkerInput, send: (output: WorkerOutput) => void): P
   send({
     _tag: "done",
     tally,
+    samples,
     failure: failure === undefined ? undefined : Report.formatFailure(found.definition, failure, {
-      place: place(),
+      place: Place.here(),
       saved: path === undefined ? undefined : relative(process.cwd(), path),
-      replay: input.replay.replace("%s", failure.result.config.seed)
+      replay: input.replay.replace("%s", Replay.format(failure.replay))
     })
   })
 }

@@ -1,15 +1,16 @@
 /**
  * The disk of a host as Effect's `FileSystem`: latency, faults and a page cache over {@link DiskModel}.
  */
-import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Option from "effect/Option"
 import * as PlatformError from "effect/PlatformError"
+import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import type { Rng } from "../internal/Rng.ts"
 import { epoch } from "./Clock.ts"
-import { type Code, DiskFailure, DiskModel, type Inode } from "./DiskModel.ts"
+import { makeFile, toInfo } from "./DiskFile.ts"
+import { type Code, DiskFailure, DiskModel } from "./DiskModel.ts"
+import { Watchers } from "./Watch.ts"
 import type { Owner, World } from "./World.ts"
 
 /** The classes of operations that faults address. */
@@ -22,6 +23,9 @@ const latencies: Record<Operation, readonly [low: number, high: number]> = {
   sync: [1000, 5000],
   metadata: [50, 300]
 }
+
+/** Notices kept for who watches files and does not read; later ones are dropped, as by the kernel. */
+const watchBuffer = 4096
 
 /** Fails the `nth` operation of a class from now on, counting from one. */
 export interface InjectedFailure {
@@ -53,12 +57,14 @@ export class SimDisk {
   /** Called before an operation takes effect; returning true means that the machine died there. */
   beforeEffect: ((operation: Operation, count: number) => boolean) | undefined
   #open = 0
+  readonly #watchers: Watchers
 
   constructor(world: World, host: string, capacity = 64 * 1024 * 1024) {
     this.#world = world
     this.host = host
     this.#rng = world.stream(`disk:${host}`)
     this.model = new DiskModel(capacity)
+    this.#watchers = new Watchers(world, world.stream(`watch:${host}`), this.model)
   }
 
   /** Files that are open. */
@@ -103,6 +109,7 @@ export class SimDisk {
   forgetHandles(): void {
     this.#open = 0
     this.#waiting = []
+    this.#watchers.clear()
   }
 
   #injectedFailure(operation: Operation): Code | undefined {
@@ -166,7 +173,30 @@ export class SimDisk {
     })
   }
 
-  #wallMillis(): number {
+  /** Forces a file to the disk. When that fails, what was not there yet never will be. */
+  sync(owner: Owner, path: string, ino: number): Effect.Effect<void, PlatformError.PlatformError> {
+    return Effect.suspend(() => {
+      const fails = this.syncErrorRate > 0 && this.#rng.chance(this.syncErrorRate)
+      return this.operation(
+        owner,
+        "sync",
+        "sync",
+        path,
+        (model) => {
+          if (fails) {
+            this.#world.trace.append(this.host, "disk.error", { operation: "sync", method: "sync", code: "EIO" })
+            model.forgetDirty(ino)
+            throw new DiskFailure("EIO", "fsync", path)
+          }
+          model.sync(ino)
+        },
+        () => this.model.forgetDirty(ino)
+      )
+    })
+  }
+
+  /** The time that files are stamped with. */
+  wallMillis(): number {
     return epoch + Math.floor(this.#world.now / 1000)
   }
 
@@ -174,7 +204,7 @@ export class SimDisk {
   fileSystem(owner: Owner): FileSystem.FileSystem {
     const meta = <A>(method: string, path: string, run: (model: DiskModel) => A) =>
       this.operation(owner, "metadata", method, path, run)
-    const wall = () => this.#wallMillis()
+    const wall = () => this.wallMillis()
 
     const open: FileSystem.FileSystem["open"] = (path, options) =>
       Effect.acquireRelease(
@@ -189,7 +219,7 @@ export class SimDisk {
           Effect.sync(() => {
             this.#open--
           })
-      ).pipe(Effect.map((ino) => this.#file(owner, path, ino, options?.flag ?? "r")))
+      ).pipe(Effect.map((ino) => makeFile(this, owner, path, ino, options?.flag ?? "r")))
 
     const writeFile: FileSystem.FileSystem["writeFile"] = (path, data, options) =>
       Effect.scoped(
@@ -203,7 +233,7 @@ export class SimDisk {
         const inode = model.lookup(path, "open")
         const out = new Uint8Array(inode.cache.size)
         model.read(inode.ino, out, 0)
-        return this.#maybeCorrupt(out)
+        return this.maybeCorrupt(out)
       })
     const tempName = (prefix: string | undefined) => `${prefix ?? ""}${this.#rng.u32().toString(36)}`
     const makeTempDirectory: FileSystem.FileSystem["makeTempDirectory"] = (options) => {
@@ -298,13 +328,20 @@ export class SimDisk {
           inode.atime = typeof atime === "number" ? atime * 1000 : atime.getTime()
           inode.mtime = typeof mtime === "number" ? mtime * 1000 : mtime.getTime()
         }),
-      watch: (path) =>
-        Stream.fail(
-          PlatformError.badArgument({
-            module: "FileSystem",
-            method: "watch",
-            description: `the simulated disk does not watch files (${path})`
-          })
+      watch: (path, options) =>
+        Stream.unwrap(
+          Effect.map(meta("watch", path, (model) => model.lookup(path, "watch").ino), (ino) =>
+            Stream.callback<FileSystem.WatchEvent>((queue) =>
+              Effect.acquireRelease(
+                Effect.sync(() => {
+                  const emit = (event: FileSystem.WatchEvent) =>
+                    void Queue.offerUnsafe(queue, event)
+                  const stop = this.#watchers.add(owner, ino, options?.recursive === true, emit)
+                  options?.onReady?.()
+                  return stop
+                }),
+                (stop) => Effect.sync(stop)
+              ), { bufferSize: watchBuffer }))
         ),
       writeFile
     })
@@ -315,138 +352,26 @@ export class SimDisk {
       const visit = (source: string, target: string): void => {
         const inode = model.lookup(source, "cp")
         if (inode.type === "Directory") {
-          model.makeDirectory(target, true, inode.mode, this.#wallMillis())
+          model.makeDirectory(target, true, inode.mode, this.wallMillis())
           for (const name of model.readDirectory(source)) visit(`${source}/${name}`, `${target}/${name}`)
           return
         }
-        const ino = model.open(target, overwrite ? "w" : "wx", inode.mode, this.#wallMillis())
+        const ino = model.open(target, overwrite ? "w" : "wx", inode.mode, this.wallMillis())
         const bytes = inode.cache.bytes.slice(0, inode.cache.size)
-        if (bytes.length > 0) model.write(ino, bytes, 0, this.#wallMillis())
+        if (bytes.length > 0) model.write(ino, bytes, 0, this.wallMillis())
       }
       visit(from, to)
     })
   }
 
-  #maybeCorrupt(bytes: Uint8Array): Uint8Array {
+  /** What was read, with a flipped bit when the disk corrupts reads. */
+  maybeCorrupt(bytes: Uint8Array): Uint8Array {
     if (this.corruptRate > 0 && bytes.length > 0 && this.#rng.chance(this.corruptRate)) {
       const at = this.#rng.int(bytes.length)
       bytes[at] = bytes[at]! ^ (1 << this.#rng.int(8))
       this.#world.trace.append(this.host, "disk.corrupt", { at, size: bytes.length })
     }
     return bytes
-  }
-
-  #file(owner: Owner, path: string, ino: number, flag: FileSystem.OpenFlag): FileSystem.File {
-    const append = flag.startsWith("a")
-    const readable = flag === "r" || flag.includes("+")
-    const writable = flag !== "r"
-    let position = 0n
-    const check = (allowed: boolean, syscall: string) => {
-      if (!allowed) throw new DiskFailure("EBADF", syscall, path)
-    }
-    const outOfRange = (method: string) =>
-      Effect.fail(
-        PlatformError.badArgument({
-          module: "FileSystem",
-          method,
-          description: "Cannot read or seek before the start of the file"
-        })
-      )
-    const readAt = (method: string, buffer: Uint8Array, explicit: bigint | undefined) =>
-      Effect.suspend(() => {
-        if (explicit !== undefined && explicit < 0n) return outOfRange(method)
-        const at = explicit ?? position
-        return Effect.map(
-          this.operation(owner, "read", method, path, (model) => {
-            check(readable, "read")
-            const count = model.read(ino, buffer, Number(at))
-            this.#maybeCorrupt(buffer.subarray(0, count))
-            return count
-          }),
-          (count) => {
-            if (explicit === undefined) position = at + BigInt(count)
-            return count
-          }
-        )
-      })
-    const write = (method: string, buffer: Uint8Array) =>
-      Effect.suspend(() => {
-        const at = append ? undefined : position
-        return Effect.map(
-          this.operation(owner, "write", method, path, (model) => {
-            check(writable, "write")
-            return model.write(ino, buffer, at === undefined ? undefined : Number(at), this.#wallMillis())
-          }),
-          (count) => {
-            if (at !== undefined) position = at + BigInt(count)
-            return count
-          }
-        )
-      })
-    const writeAll = (buffer: Uint8Array): Effect.Effect<void, PlatformError.PlatformError> =>
-      buffer.length === 0
-        ? Effect.void
-        : Effect.flatMap(write("writeAll", buffer), (count) =>
-          count === buffer.length ? Effect.void : writeAll(buffer.subarray(count)))
-    return {
-      [FileSystem.FileTypeId]: FileSystem.FileTypeId,
-      stat: this.operation(owner, "metadata", "stat", path, (model) => toInfo(model.inode(ino))),
-      seek: (offset, from) =>
-        Effect.suspend(() => {
-          const next = from === "start" ? offset : position + offset
-          if (next < 0n) return outOfRange("seek")
-          position = next
-          return Effect.succeed(next)
-        }),
-      sync: Effect.suspend(() => {
-        const fails = this.syncErrorRate > 0 && this.#rng.chance(this.syncErrorRate)
-        return this.operation(
-          owner,
-          "sync",
-          "sync",
-          path,
-          (model) => {
-            if (fails) {
-              this.#world.trace.append(this.host, "disk.error", { operation: "sync", method: "sync", code: "EIO" })
-              model.forgetDirty(ino)
-              throw new DiskFailure("EIO", "fsync", path)
-            }
-            model.sync(ino)
-          },
-          () => this.model.forgetDirty(ino)
-        )
-      }),
-      read: (buffer, options) => readAt("read", buffer, options?.position),
-      readAlloc: (size, options) =>
-        Effect.suspend(() => {
-          if (!Number.isInteger(size) || size < 0) {
-            return Effect.fail(
-              PlatformError.badArgument({
-                module: "FileSystem",
-                method: "readAlloc",
-                description: "size must be a non-negative integer"
-              })
-            )
-          }
-          const buffer = new Uint8Array(size)
-          return Effect.map(
-            readAt("readAlloc", buffer, options?.position),
-            (count) => count === 0 ? Option.none() : Option.some(count === size ? buffer : buffer.slice(0, count))
-          )
-        }),
-      truncate: (length) =>
-        Effect.map(
-          this.operation(owner, "write", "truncate", path, (model) => {
-            check(writable, "ftruncate")
-            model.truncate(ino, length ?? 0, this.#wallMillis())
-          }),
-          () => {
-            if (!append && position > BigInt(length ?? 0)) position = BigInt(length ?? 0)
-          }
-        ),
-      write: (buffer) => write("write", buffer),
-      writeAll
-    }
   }
 }
 
@@ -457,23 +382,6 @@ const walk = (model: DiskModel, root: string, prefix: string): Array<string> =>
       ? [path, ...walk(model, root, path)]
       : [path]
   })
-
-const toInfo = (inode: Inode): FileSystem.File.Info => ({
-  type: inode.type,
-  mtime: Option.some(new Date(inode.mtime)),
-  atime: Option.some(new Date(inode.atime)),
-  birthtime: Option.some(new Date(inode.birthtime)),
-  dev: 1n,
-  ino: Option.some(BigInt(inode.ino)),
-  mode: inode.mode,
-  nlink: Option.some(BigInt(inode.links)),
-  uid: Option.some(0),
-  gid: Option.some(0),
-  rdev: Option.some(0n),
-  size: ByteSize.bytes(inode.cache.size),
-  blksize: Option.some(ByteSize.bytes(4096)),
-  blocks: Option.some(BigInt(Math.ceil(inode.cache.size / 512)))
-})
 
 const tags: Partial<Record<Code, PlatformError.SystemErrorTag>> = {
   ENOENT: "NotFound",

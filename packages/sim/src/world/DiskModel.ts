@@ -61,6 +61,14 @@ export interface Inode {
 
 type Change = { readonly dir: number; readonly name: string; readonly ino: number | undefined }
 
+/** A change that somebody may watch: of a name in a directory, or of the bytes behind one. */
+export interface Touched {
+  readonly kind: "name" | "content"
+  readonly dir: number
+  readonly name: string
+  readonly ino: number | undefined
+}
+
 const sector = 512
 
 const grow = (content: Content, size: number): void => {
@@ -97,6 +105,9 @@ export class DiskModel {
   #used = 0
   /** Directory changes that are not durable yet: each entry is atomic. */
   #journal: Array<ReadonlyArray<Change>> = []
+
+  /** Called after every change while somebody watches. */
+  onTouch: ((touched: Touched) => void) | undefined
 
   constructor(capacity: number) {
     this.capacity = capacity
@@ -217,6 +228,32 @@ export class DiskModel {
       else entries.set(name, ino)
     }
     this.#journal.push(changes)
+    for (const { dir, ino, name } of changes) this.onTouch?.({ kind: "name", dir, name, ino })
+  }
+
+  /** The inode number behind a name of a directory. */
+  entry(dir: number, name: string): number | undefined {
+    return this.#inodes.get(dir)?.entries.get(name)
+  }
+
+  /** The path from one directory down to a name in another; undefined when that is not below it. */
+  pathBelow(top: number, dir: number, name: string): string | undefined {
+    const visit = (at: number): string | undefined => {
+      if (at === dir) return name
+      for (const [child, ino] of this.#inodes.get(at)?.entries ?? []) {
+        const rest = this.#inodes.get(ino)?.type === "Directory" ? visit(ino) : undefined
+        if (rest !== undefined) return `${child}/${rest}`
+      }
+      return undefined
+    }
+    return visit(top)
+  }
+
+  #touchContent(ino: number): void {
+    if (this.onTouch === undefined) return
+    for (const [dir, { entries }] of this.#inodes) {
+      for (const [name, child] of entries) if (child === ino) this.onTouch({ kind: "content", dir, name, ino })
+    }
   }
 
   #writable(syscall: string, path: string): void {
@@ -271,6 +308,7 @@ export class DiskModel {
     this.#used += inode.cache.size - before
     inode.dirty.push({ _tag: "write", offset, bytes: taken.slice() })
     inode.mtime = now
+    this.#touchContent(ino)
     return taken.length
   }
 
@@ -286,6 +324,7 @@ export class DiskModel {
     resize(inode.cache, size)
     inode.dirty.push({ _tag: "truncate", size })
     inode.mtime = now
+    this.#touchContent(ino)
   }
 
   /** Makes the bytes of a file, and every directory change so far, durable. */

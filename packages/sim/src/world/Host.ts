@@ -93,6 +93,8 @@ interface Incarnation<R> {
   /** Settled once: with the built services, with the failure of the build, or by death. */
   services: Context.Context<R | HostServices> | undefined
   failure: Cause.Cause<unknown> | undefined
+  /** It has been asked to stop. */
+  closing: boolean
   readonly waiting: Set<() => void>
 }
 
@@ -113,6 +115,8 @@ export class Host<R = never> {
   deaths = 0
   /** The process was stopped in order and is not expected back. */
   stopped = false
+  /** The process is shutting down in order. */
+  stopping = false
   readonly #old: Array<SimScheduler> = []
 
   constructor(around: Surroundings, name: string, layer: Layer.Layer<R, any, HostServices>) {
@@ -155,6 +159,7 @@ export class Host<R = never> {
       fiber: undefined,
       services: undefined,
       failure: undefined,
+      closing: false,
       waiting: new Set()
     }
     this.#current = incarnation
@@ -166,6 +171,10 @@ export class Host<R = never> {
       if (Exit.isSuccess(exit)) {
         incarnation.services = Context.merge(base, exit.value) as Context.Context<R | HostServices>
         world.trace.append(this.name, "ready", { number })
+      } else if (incarnation.closing) {
+        // Whoever waits for it hears that the host is down, once it is.
+        world.trace.append(this.name, "boot.stopped", { number })
+        return
       } else {
         incarnation.failure = exit.cause
         world.trace.append(this.name, "boot.failed", { number, cause: toField(exit.cause) })
@@ -254,6 +263,7 @@ export class Host<R = never> {
       options.wipe === true ? { wiped: true } : {}
     )
     this.#current = undefined
+    this.stopping = false
     this.deaths++
     incarnation?.scheduler.kill()
     this.disk.forgetHandles()
@@ -273,6 +283,36 @@ export class Host<R = never> {
     this.boot()
   }
 
+  /**
+   * Ends the process as a supervisor does: in order, and by force when that has not ended after `grace` virtual
+   * milliseconds. Whatever still runs when the layer's finalizers have run ends with the process. `ended` is called in
+   * either case, and not when the process was killed meanwhile.
+   */
+  terminate(grace: number, ended: () => void): void {
+    const incarnation = this.#current
+    if (incarnation === undefined || this.stopping) return
+    const { network, programs, world } = this.#around
+    this.stopping = true
+    const outlast = world.after(grace * 1000, () => {
+      if (this.#current !== incarnation) return
+      this.stopping = false
+      this.kill()
+      ended()
+    })
+    const fiber = Effect.runForkWith(incarnation.base)(this.stop)
+    fiber.addObserver(() => {
+      outlast()
+      if (this.#current !== undefined || !incarnation.scheduler.alive) return
+      this.stopping = false
+      this.#old.splice(this.#old.indexOf(incarnation.scheduler), 1)
+      incarnation.scheduler.kill()
+      this.disk.forgetHandles()
+      network.processDied(this.name)
+      programs.parentDied(this.name)
+      ended()
+    })
+  }
+
   /** Freezes the process: its timers fire late and together when it is resumed. */
   pause(): void {
     if (this.#current === undefined || this.#current.scheduler.paused) return
@@ -290,6 +330,7 @@ export class Host<R = never> {
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
     const incarnation = this.#current
     if (incarnation === undefined) return Effect.void
+    incarnation.closing = true
     const closing = Effect.andThen(
       incarnation.fiber === undefined ? Effect.void : Fiber.interrupt(incarnation.fiber),
       Scope.close(incarnation.scope, Exit.void)
@@ -326,6 +367,11 @@ export class Host<R = never> {
       ...this.#old.flatMap((scheduler) => scheduler.parked()),
       ...(this.#current?.scheduler.parked() ?? [])
     ]
+  }
+
+  /** Timers of this host's processes that have neither fired nor been cancelled. */
+  get timers(): number {
+    return this.#old.reduce((sum, scheduler) => sum + scheduler.timers, this.#current?.scheduler.timers ?? 0)
   }
 
   /** Drops everything without a word; the run is over. */

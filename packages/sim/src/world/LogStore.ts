@@ -160,7 +160,7 @@ export const open = (path: string): Effect.Effect<LogStore, LogError, FileSystem
           }
           const found = scan(bytes.subarray(0, filled))
           if (found.offsets.length < wanted.length) {
-            return yield* Effect.fail(new LogError({ operation: "read", outcome: "notDone", cause: undefined }))
+            return yield* new LogError({ operation: "read", outcome: "notDone", cause: undefined })
           }
           const ends = [...found.offsets.slice(1), found.end]
           return found.offsets.map((offset, index) => bytes.slice(offset + headerBytes, ends[index]!))

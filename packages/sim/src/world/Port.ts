@@ -22,7 +22,6 @@ export interface PortOptions {
 }
 
 /** A simulated failure of an operation: `notDone` never took effect, `unknown` may have. */
-/** A client whose operations the simulation decides about; made by `sim.port`. */
 export class PortError extends Data.TaggedError("PortError")<{
   readonly port: string
   readonly operation: string
@@ -33,6 +32,7 @@ export class PortError extends Data.TaggedError("PortError")<{
   }
 }
 
+/** A client whose operations the simulation decides about; made by `sim.port`. */
 export class Port {
   readonly #world: World
   readonly #rng: Rng

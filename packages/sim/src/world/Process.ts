@@ -13,6 +13,7 @@ import * as PlatformError from "effect/PlatformError"
 import type * as ChildProcess from "effect/process/ChildProcess"
 import * as Spawner from "effect/process/ChildProcessSpawner"
 import * as Queue from "effect/Queue"
+import * as Redacted from "effect/Redacted"
 import * as Scheduler from "effect/Scheduler"
 import * as Sink from "effect/Sink"
 import * as Stream from "effect/Stream"
@@ -73,29 +74,48 @@ export class Programs {
     return Spawner.make((command) => this.#spawn(host, command))
   }
 
-  #spawn(host: string, command: ChildProcess.Command): ReturnType<Spawner.ChildProcessSpawner["Service"]["spawn"]> {
+  #spawn(host: string, command: ChildProcess.Command): Spawned {
+    return command._tag === "StandardCommand" ? this.#start(host, command) : this.#pipeline(host, command)
+  }
+
+  /** Every command of a pipeline is a process; each reads what the one before it writes. Killing it kills them from the end. */
+  #pipeline(host: string, command: ChildProcess.PipedCommand): Spawned {
+    return Effect.gen({ self: this }, function*() {
+      const left = yield* this.#spawn(host, command.left)
+      const { from = "stdout", to = "stdin" } = command.options
+      if (to !== "stdin" || (from !== "stdout" && from !== "stderr" && from !== "all")) {
+        return yield* unsupported(`simulated pipelines connect stdout, stderr or all to stdin, not ${from} to ${to}`)
+      }
+      if (command.right._tag !== "StandardCommand") return yield* unsupported("a pipeline grows to its right end only")
+      const right = yield* this.#start(host, command.right, left[from])
+      return Spawner.makeHandle({
+        pid: right.pid,
+        exitCode: right.exitCode,
+        isRunning: right.isRunning,
+        kill: (options) => Effect.andThen(Effect.ignore(right.kill(options)), Effect.ignore(left.kill(options))),
+        stdin: left.stdin,
+        stdout: right.stdout,
+        stderr: right.stderr,
+        all: right.all,
+        getInputFd: right.getInputFd,
+        getOutputFd: right.getOutputFd,
+        unref: right.unref
+      })
+    })
+  }
+
+  #start(host: string, command: ChildProcess.StandardCommand, piped?: Spawner.ChildProcessHandle["stdout"]): Spawned {
     const world = this.#world
     return Effect.gen({ self: this }, function*() {
-      if (command._tag !== "StandardCommand") {
-        return yield* Effect.fail(
-          PlatformError.badArgument({
-            module: "ChildProcess",
-            method: "spawn",
-            description: "the simulated spawner runs single commands, not pipelines"
-          })
-        )
-      }
       const program = this.#registered.get(command.command)
       if (program === undefined) {
-        return yield* Effect.fail(
-          PlatformError.systemError({
-            _tag: "NotFound",
-            module: "ChildProcess",
-            method: "spawn",
-            pathOrDescriptor: command.command,
-            description: "no simulated program has this name"
-          })
-        )
+        return yield* PlatformError.systemError({
+          _tag: "NotFound",
+          module: "ChildProcess",
+          method: "spawn",
+          pathOrDescriptor: command.command,
+          description: "no simulated program has this name"
+        })
       }
       const pid = ++this.#pids
       const name = `${host}/${pid}`
@@ -123,7 +143,7 @@ export class Programs {
         Effect.andThen(
           Effect.yieldNow,
           program({
-            args: command.args.map(String),
+            args: command.args.map((word) => Redacted.isRedacted(word) ? String(Redacted.value(word)) : String(word)),
             env: (command.options.env ?? {}) as Record<string, string | undefined>,
             stdout: write(out),
             stderr: write(err),
@@ -153,7 +173,15 @@ export class Programs {
       yield* Effect.addFinalizer(() =>
         kill({ killSignal: command.options.killSignal, forceKillAfter: command.options.forceKillAfter ?? "1 second" })
       )
-      const stdin = Sink.forEach((chunk: Uint8Array) => Effect.asVoid(Queue.offer(input, chunk)))
+      const { endOnDone, source } = inputOf(command.options.stdin)
+      const endInput = Effect.sync(() => void Queue.endUnsafe(input))
+      // Nobody reads what is written to a process that has ended.
+      const stdin = Sink.forEach((chunk: Uint8Array) =>
+        Effect.asVoid(Effect.raceFirst(Queue.offer(input, chunk), Deferred.await(done)))
+      ).pipe(Sink.ensuring(endOnDone ? endInput : Effect.void))
+      const feed = piped ?? source
+      if (feed === "none") yield* endInput
+      else if (feed !== "pipe") yield* Effect.forkScoped(Effect.ignore(Stream.run(feed, stdin)))
       return Spawner.makeHandle({
         pid: Spawner.ProcessId(pid),
         exitCode: Deferred.await(done),
@@ -168,5 +196,25 @@ export class Programs {
         unref: Effect.succeed(Effect.void)
       })
     })
+  }
+}
+
+type Spawned = ReturnType<Spawner.ChildProcessSpawner["Service"]["spawn"]>
+
+const unsupported = (description: string) =>
+  Effect.fail(PlatformError.badArgument({ module: "ChildProcess", method: "spawn", description }))
+
+/** Where a process reads from when no pipeline feeds it, and whether its input ends with what feeds it. */
+const inputOf = (stdin: ChildProcess.CommandOptions["stdin"]) => {
+  const config = stdin === undefined || typeof stdin === "string" || Stream.isStream(stdin) ? { stream: stdin } : stdin
+  const { stream = "pipe" } = config
+  return {
+    endOnDone: !("endOnDone" in config) || config.endOnDone !== false,
+    // The standard input of a simulated machine is empty.
+    source: stream === "ignore" || stream === "inherit"
+      ? "none" as const
+      : stream === "overlapped"
+      ? "pipe" as const
+      : stream
   }
 }

@@ -31,6 +31,7 @@ export class SimScheduler implements Scheduler.Scheduler, Owner {
   readonly name: string
   alive = true
   paused = false
+  timers = 0
   #fibers: Array<FiberState> = []
   #ordinals = 0
   #compactAt = 256

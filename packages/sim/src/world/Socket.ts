@@ -210,13 +210,11 @@ export const makeServer = (
       }
     })
     if (stop === undefined) {
-      return yield* Effect.fail(
-        new SocketServer.SocketServerError({
-          reason: new SocketServer.SocketServerOpenError({
-            cause: errno("EADDRINUSE", `address already in use ${machine}:${bound}`)
-          })
+      return yield* new SocketServer.SocketServerError({
+        reason: new SocketServer.SocketServerOpenError({
+          cause: errno("EADDRINUSE", `address already in use ${machine}:${bound}`)
         })
-      )
+      })
     }
     yield* Effect.addFinalizer(() =>
       Effect.sync(() => {

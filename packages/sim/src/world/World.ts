@@ -43,9 +43,13 @@ export const defaultLimits: Limits = {
   realMs: 60_000
 }
 
+/** Name of the halt that another run of the same seed need not meet at the same step. */
+export const realTime = "real time"
+
 /** Why the engine stopped before the program did. */
 export interface Halt {
   readonly kind: "livelock" | "budget"
+  readonly name: string
   readonly message: string
 }
 
@@ -85,6 +89,8 @@ export interface Owner {
   readonly name: string
   readonly alive: boolean
   readonly paused: boolean
+  /** Its timers that have neither fired nor been cancelled; kept by {@link World.afterFor}. */
+  timers: number
 }
 
 interface Task {
@@ -218,11 +224,22 @@ export class World {
 
   /** {@link after} for a process: dropped when it is dead, late when it is paused. */
   afterFor(owner: Owner, delay: number, fire: () => void): () => void {
-    return this.after(delay, () => {
+    owner.timers++
+    let pending = true
+    const settle = () => {
+      if (pending) owner.timers--
+      pending = false
+    }
+    const cancel = this.after(delay, () => {
+      settle()
       if (!owner.alive) return
       if (owner.paused) this.#held.push({ owner, lane: { priority: 0 }, run: fire })
       else fire()
     })
+    return () => {
+      settle()
+      cancel()
+    }
   }
 
   /** Puts back what waited for a paused process. */
@@ -244,8 +261,8 @@ export class World {
     return this.halted !== undefined
   }
 
-  halt(kind: Halt["kind"], message: string): void {
-    this.halted ??= { kind, message }
+  halt(kind: Halt["kind"], message: string, name: string = kind): void {
+    this.halted ??= { kind, name, message }
   }
 
   /** PCT: true when the running lane must be demoted now. */
@@ -266,6 +283,11 @@ export class World {
       if (this.#ready[i]!.lane.priority > lane.priority) return true
     }
     return false
+  }
+
+  /** When the next thing can happen: now, at the earliest timer, or never. */
+  get next(): number {
+    return this.readyCount > 0 ? this.now : this.#timers.peek()?.at ?? Infinity
   }
 
   /** Runs one task, or the earliest timer when no task is ready. False when the world is idle or halted. */
@@ -316,7 +338,7 @@ export class World {
     if (this.steps > this.limits.steps) this.halt("budget", `${this.limits.steps} steps taken`)
     if (this.trace.count > this.limits.events) this.halt("budget", `${this.limits.events} trace events recorded`)
     if ((this.steps & 1023) === 0 && this.#realNow !== undefined && this.#realNow() > this.#deadline) {
-      this.halt("budget", `${this.limits.realMs} real milliseconds passed`)
+      this.halt("budget", `${this.limits.realMs} real milliseconds passed`, realTime)
     }
     const branch = this.#branches[0]
     if (branch !== undefined && this.steps >= branch.step) {

@@ -1,7 +1,7 @@
 // One contract, two implementations: what programs observe of a file system must not depend on which one it is.
 import { NodeFileSystem } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Option } from "effect"
+import { Deferred, Effect, FileSystem, Option, Stream } from "effect"
 import { run } from "../fixtures/run.ts"
 
 type Contract = (fs: FileSystem.FileSystem, dir: string) => Effect.Effect<unknown, unknown, never>
@@ -179,6 +179,36 @@ const contracts: Readonly<Record<string, Contract>> = {
       const short = yield* fs.readFileString(`${dir}/t`)
       yield* fs.truncate(`${dir}/t`, 5)
       return [short, [...(yield* fs.readFile(`${dir}/t`))]]
+    }),
+  "watches a directory and a file": (fs, dir) =>
+    Effect.gen(function*() {
+      yield* fs.writeFileString(`${dir}/known`, "x")
+      const seen: Array<string> = []
+      const watch = (path: string, as: string) =>
+        Effect.gen(function*() {
+          const ready = yield* Deferred.make<void>()
+          const watching = fs.watch(path, { onReady: () => Deferred.doneUnsafe(ready, Effect.void) }).pipe(
+            Stream.runForEach((event) => Effect.sync(() => seen.push(`${as} ${event._tag} ${event.path}`)))
+          )
+          yield* Effect.forkChild(watching)
+          yield* Deferred.await(ready)
+        })
+      yield* watch(dir, "directory")
+      yield* watch(`${dir}/known`, "file")
+      const steps = [
+        fs.writeFileString(`${dir}/new`, "1"),
+        fs.writeFileString(`${dir}/known`, "2"),
+        fs.rename(`${dir}/new`, `${dir}/moved`),
+        fs.remove(`${dir}/moved`)
+      ]
+      const told: Array<ReadonlyArray<string>> = []
+      for (const step of steps) {
+        yield* step
+        // The kernel takes its time, and may tell of one change more than once.
+        yield* Effect.sleep("300 millis")
+        told.push([...new Set(seen.splice(0))].sort())
+      }
+      return [...told, yield* outcome(Stream.runDrain(fs.watch(`${dir}/none`)))]
     }),
   "temporary files go with their scope": (fs) =>
     Effect.gen(function*() {

@@ -1,7 +1,9 @@
-// The port of the bus over an append-only log on the simulated disk: one record a batch, forced before it is acknowledged.
+// A store of the bus over an append-only log in any `FileSystem`, so that a simulated disk can carry it: one record a batch,
+// forced before it is acknowledged. It stands for the SQLite store, which brings its own I/O and cannot run on a simulated
+// disk: both obey the same laws, this one in `laws.test.ts`, SQLite in `../conformance`, where power and processes are real.
 import { LogStore } from "@perigee/sim"
 import { Effect, Exit, FileSystem, Layer, Schedule, Scope, Semaphore } from "effect"
-import { Adapter, adapterError, type ShardPage } from "../../../src/Adapter.ts"
+import { Adapter, type AdapterError, adapterError, type ShardPage } from "../../../src/Adapter.ts"
 import { type Batch, dedupId, forEach, type ProducerMark } from "../../../src/Batch.ts"
 import type { StoredEvent } from "../../../src/Event.ts"
 
@@ -18,11 +20,14 @@ interface StoredBatch {
 
 const utf8 = new TextEncoder()
 const decoder = new TextDecoder()
+// JSON texts hold any bytes as characters of the same number.
+const toText = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1")
+const fromText = (text: string): Uint8Array<ArrayBuffer> => new Uint8Array(Buffer.from(text, "latin1"))
 
 const encode = (batch: Batch): StoredBatch => {
   const events: Array<StoredBatch["events"][number]> = []
   forEach(batch, (payload, ts, channel) => {
-    events.push({ raw: decoder.decode(payload), ts: ts.toString(), channel })
+    events.push({ raw: toText(payload), ts: ts.toString(), channel })
   })
   return {
     nonce: batch.nonce.toString(),
@@ -57,7 +62,7 @@ class Index {
       events.push({
         id: String(events.length + 1),
         shard: batch.shard,
-        raw: utf8.encode(raw),
+        raw: fromText(raw),
         insertionTs,
         dedupId: dedupId(BigInt(batch.nonce), batch.shard, batch.start, index),
         channel
@@ -71,9 +76,11 @@ class Index {
     }
   }
 
-  page(shard: number, after: string | null, limit: number): ShardPage {
+  /** Undefined when `after` was never handed out. */
+  page(shard: number, after: string | null, limit: number): ShardPage | undefined {
     const events = this.shards.get(shard) ?? []
-    const from = after === null ? 0 : Number(after)
+    const from = after === null ? 0 : /^[1-9]\d{0,8}$/.test(after) ? Number(after) : Infinity
+    if (from > events.length) return undefined
     const taken = events.slice(from, from + limit)
     return { events: taken, nextId: taken.at(-1)?.id ?? null, hasMore: from + limit < events.length }
   }
@@ -83,7 +90,7 @@ const name = "log"
 const failed = (cause: unknown) => adapterError(name, "Transient", String(cause), cause)
 
 /** Opens the log, reads it, and serves the port. A failed write closes the log; the next one opens and reads it again. */
-const make = (path: string, defect: Defect | undefined) =>
+export const make = (path: string, defect?: Defect) =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const lock = yield* Semaphore.make(1)
@@ -124,17 +131,20 @@ const make = (path: string, defect: Defect | undefined) =>
       })
     )
 
+    const whileOpen = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E | AdapterError> =>
+      Effect.suspend((): Effect.Effect<A, E | AdapterError> =>
+        closed ? Effect.fail(adapterError(name, "Shutdown", "the store is closed")) : effect
+      )
     const write = (stored: StoredBatch) =>
       lock.withPermit(
-        Effect.gen(function*() {
-          if (closed) return yield* adapterError(name, "Shutdown", "the store is closed")
+        whileOpen(Effect.gen(function*() {
           const { log } = yield* open
           const known = stored.events.length > 0 && index.known.has(index.identity(stored))
           if (known && defect !== "stores a retried batch again") return
           yield* log.append([utf8.encode(JSON.stringify(stored))])
           if (defect !== "acknowledges before the disk has it") yield* log.sync
           index.add(stored, defect)
-        }).pipe(
+        })).pipe(
           Effect.tapError(() => close),
           Effect.mapError((cause) => cause._tag === "AdapterError" ? cause : failed(cause)),
           // What was begun is ended, so that the index never lags behind the file.
@@ -148,21 +158,25 @@ const make = (path: string, defect: Defect | undefined) =>
       lastInsertionTs: index.lastTs,
       append: (batch) => Effect.suspend(() => write(encode(batch))),
       saveMarks: (marks) => write({ nonce: "0", shard: 0, start: 0, marks, events: [] }),
-      flush: Effect.void,
-      poll: (shard, after, limit) => Effect.sync(() => index.page(shard, after, limit)),
-      tails: Effect.sync(() => {
+      flush: whileOpen(Effect.void),
+      poll: (shard, after, limit) =>
+        whileOpen(Effect.suspend(() => {
+          const page = index.page(shard, after, limit)
+          return page === undefined
+            ? Effect.fail(adapterError(name, "InvalidPosition", `shard ${shard} never handed out ${after}`))
+            : Effect.succeed(page)
+        })),
+      tails: whileOpen(Effect.sync(() => {
         const tails = new Map<number, string>()
         for (const [shard, events] of index.shards) if (events.length > 0) tails.set(shard, events.at(-1)!.id)
         return tails
-      }),
+      })),
       // The truth is in the file: after a failed write it has to be read again first.
       producerMarks: (producer) =>
-        lock.withPermit(
-          Effect.suspend(() => closed ? Effect.fail(failed("the store is closed")) : Effect.mapError(open, failed))
-        ).pipe(
+        lock.withPermit(whileOpen(Effect.mapError(open, failed))).pipe(
           Effect.map(() => [...index.marks.values()].filter((mark) => mark.producer === producer))
         ),
-      isHealthy: Effect.succeed(true)
+      isHealthy: Effect.sync(() => !closed)
     })
   })
 

@@ -41,7 +41,13 @@ export interface Node {
 
 /** What a lookup is answered, when a test decides it. */
 export type LookupAnswer =
-  | { readonly _tag: "Connect" | "Redirect"; readonly serviceUrl: string; readonly authoritative?: boolean | undefined }
+  | {
+    readonly _tag: "Connect" | "Redirect"
+    readonly serviceUrl: string
+    readonly authoritative?: boolean | undefined
+    /** The broker is to be reached through the address that was asked. */
+    readonly throughProxy?: boolean | undefined
+  }
   | { readonly _tag: "Failed"; readonly failure: Failure }
 
 export class Cluster {

@@ -56,8 +56,8 @@ export class Subscription {
   /** Index of the next entry that was never read. */
   next: number
   type: SubscriptionType | undefined
-  /** A view of the log that skips entries, for consumers that read the compacted topic. */
-  skip: ((entry: Entry) => boolean) | undefined
+  /** What is shown of an entry, if anything, to consumers that read the compacted topic. */
+  view: ((entry: Entry) => Entry | undefined) | undefined
   readonly #onDelayed: () => void
   #dispatcher: Dispatcher | undefined
   #dispatching = false
@@ -146,8 +146,10 @@ export class Subscription {
   /** The next entry nobody has read, in log order; entries that are not due are put aside. */
   read(now: number): Entry | undefined {
     while (this.next < this.log.end) {
-      const entry = this.log.get(this.next++)
-      if (entry === undefined || this.cursor.isAcked(entry.index) || this.skip?.(entry) === true) continue
+      const stored = this.log.get(this.next++)
+      if (stored === undefined || this.cursor.isAcked(stored.index)) continue
+      const entry = this.view === undefined ? stored : this.view(stored)
+      if (entry === undefined) continue
       const due = entry.metadata.deliverAtTime
       if (this.delays && due !== undefined && due > now) {
         this.delayed.set(entry.index, due)

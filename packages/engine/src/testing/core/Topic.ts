@@ -2,6 +2,7 @@
  * One topic: its producers and who may be one, its log, its subscriptions.
  */
 import type { Metadata } from "@perigee/proto/wire"
+import { compact } from "./Compaction.ts"
 import type { CursorState } from "./Cursor.ts"
 import { Deduplication } from "./Deduplication.ts"
 import { fail, type Failure } from "./Failure.ts"
@@ -77,7 +78,7 @@ export class Topic {
   #exclusive: Producer | undefined
   #epoch: bigint | undefined
   #compactedTo = 0
-  #latestOfKey = new Map<string, number>()
+  #compacted: ReadonlyMap<number, Entry> = new Map()
 
   constructor(name: string, limits: TopicLimits, ledger: number, deduplicates: boolean, onDelayed: () => void) {
     this.name = name
@@ -229,7 +230,9 @@ export class Topic {
       properties: options.properties,
       onDelayed: this.#onDelayed
     })
-    if (options.readCompacted) subscription.skip = (entry) => this.#isCompactedAway(entry)
+    if (options.readCompacted) {
+      subscription.view = (entry) => entry.index < this.#compactedTo ? this.#compacted.get(entry.index) : entry
+    }
     this.subscriptions.set(options.name, subscription)
     return subscription
   }
@@ -268,21 +271,13 @@ export class Topic {
     }
   }
 
-  /** Keeps only the newest entry of each key in what is stored now, for consumers that read the compacted topic. Batches count as one key. */
+  /**
+   * Keeps only the newest message of each key in what is stored now, for consumers that read the compacted topic. Messages without a key, and
+   * keys whose newest message has no payload, are gone.
+   */
   compact(): void {
-    this.#latestOfKey = new Map()
-    for (const entry of this.log.from(this.log.start)) {
-      if (entry.metadata.partitionKey !== undefined) this.#latestOfKey.set(entry.metadata.partitionKey, entry.index)
-    }
+    this.#compacted = compact(this.log)
     this.#compactedTo = this.log.end
-  }
-
-  #isCompactedAway(entry: Entry): boolean {
-    if (entry.index >= this.#compactedTo) return false
-    const key = entry.metadata.partitionKey
-    if (key === undefined || this.#latestOfKey.get(key) !== entry.index) return true
-    // A newest entry without a payload deletes its key.
-    return entry.metadata.nullValue
   }
 
   /** Makes everyone attached look the topic up again. */

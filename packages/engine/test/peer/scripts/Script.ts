@@ -18,6 +18,8 @@ export interface Operator {
   readonly terminate: (topic: string) => Effect.Effect<void, OperatorError>
   readonly unload: (topic: string) => Effect.Effect<void, OperatorError>
   readonly deleteTopic: (topic: string) => Effect.Effect<void, OperatorError>
+  /** Compacts a topic and waits until that is done. */
+  readonly compact: (topic: string) => Effect.Effect<void, OperatorError>
 }
 
 export interface World {

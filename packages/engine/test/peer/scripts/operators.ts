@@ -21,7 +21,17 @@ export const ofPulsar = (broker: PulsarBroker["Service"]): Operator => {
     },
     terminate: (topic) => call("POST", `${path(topic)}/terminate`),
     unload: (topic) => call("PUT", `${path(topic)}/unload`),
-    deleteTopic: (topic) => call("DELETE", path(topic))
+    deleteTopic: (topic) => call("DELETE", path(topic)),
+    compact: (topic) =>
+      Effect.andThen(
+        call("PUT", `${path(topic)}/compaction`),
+        Effect.mapError(broker.admin("GET", `${path(topic)}/compaction`), refused).pipe(
+          Effect.delay(50),
+          Effect.repeat({ until: (status) => (status as { readonly status: string }).status !== "RUNNING" }),
+          Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.fail(refused("it does not end")) }),
+          Effect.asVoid
+        )
+      )
   }
 }
 
@@ -29,5 +39,6 @@ export const ofTestBroker = (broker: TestBroker["Service"]): Operator => ({
   setPartitions: (topic, count) => Effect.mapError(broker.setPartitions(topic, count), refused),
   terminate: (topic) => Effect.mapError(broker.terminate(topic), refused),
   unload: (topic) => Effect.mapError(broker.unload(topic), refused),
-  deleteTopic: (topic) => Effect.mapError(broker.deleteTopic(topic), refused)
+  deleteTopic: (topic) => Effect.mapError(broker.deleteTopic(topic), refused),
+  compact: (topic) => Effect.mapError(broker.compact(topic), refused)
 })

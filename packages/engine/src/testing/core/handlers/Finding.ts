@@ -43,7 +43,7 @@ export const lookup = (session: Session, command: Api.CommandLookupTopic): void 
         : Api.CommandLookupTopicResponse_LookupType.Connect,
       brokerServiceUrl: answer?.serviceUrl ?? owner!.serviceUrl,
       authoritative: answer?.authoritative ?? true,
-      proxyThroughServiceUrl: false
+      proxyThroughServiceUrl: answer?.throughProxy ?? false
     }
   }, topic)
 }
