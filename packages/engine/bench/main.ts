@@ -2,7 +2,8 @@
  * `npm run bench -- engine`: our client, the Java client and the C++ library side by side against one real broker; then what needs no broker.
  *
  * `--runs N` (5), `--quick` (a tenth of the messages), `--long` (the flat heap over ten million messages instead of one), `--only TEXT` (rows
- * whose name has it), `--in-process` (only what needs no broker).
+ * whose name has it), `--peers java` (without the C++ library, which takes most of the time), `--profile DIR` (a processor profile of our client), `--in-process` (only what
+ * needs no broker).
  */
 import { Effect } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -22,7 +23,9 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     long: { type: "boolean", default: false },
     "in-process": { type: "boolean", default: false },
-    only: { type: "string", default: "" }
+    only: { type: "string", default: "" },
+    peers: { type: "string", default: "java,cpp" },
+    profile: { type: "string" }
   }
 })
 const RUNS = Number(options.runs)
@@ -136,9 +139,9 @@ const againstBroker = Effect.gen(function*() {
     retentionTimeInMinutes: -1,
     retentionSizeInMB: -1
   })
-  const client = yield* ours(info.serviceUrl)
-  const java = yield* javaClient(info.serviceUrl)
-  const cpp = yield* cppClient(info.serviceUrl)
+  const client = yield* ours(info.serviceUrl, options.profile)
+  const java = options.peers.includes("java") ? yield* javaClient(info.serviceUrl) : undefined
+  const cpp = options.peers.includes("cpp") ? yield* cppClient(info.serviceUrl) : undefined
   const others = (work: string): Array<Contestant> =>
     [java, cpp].filter((peer) => peer !== undefined).map((peer) => ({ label: "", peer, work }))
   const all: Array<Row> = []
@@ -162,7 +165,7 @@ const againstBroker = Effect.gen(function*() {
       all.push(...found)
     })
 
-  for (const [size, name, full] of [[100, "100 B", 400_000], [1024, "1 KB", 100_000]] as const) {
+  for (const [size, name, full] of [[100, "100 B", 300_000], [1024, "1 KB", 100_000]] as const) {
     const count = Math.ceil(full * scale / 1000) * 1000
     yield* add(
       `produce ${name} batched`,
@@ -192,7 +195,8 @@ const againstBroker = Effect.gen(function*() {
       [["", "single"]],
       "single",
       size,
-      Math.ceil(1000 * scale),
+      // Enough for every client to be warm.
+      Math.ceil((size === 100 ? 2000 : 1000) * scale),
       { "": { p99: atMost(1), cpu: { text: "≤ 90 s/M", met: (ours) => ours <= 90 } } },
       ["rate", "cpu", "p50", "p99"]
     )
@@ -201,15 +205,15 @@ const againstBroker = Effect.gen(function*() {
       [["", "latency"]],
       "latency",
       size,
-      Math.ceil(4000 * scale),
+      Math.ceil(3000 * scale),
       {},
       ["p50", "p99", "cpu"]
     )
   }
-  const heapWork = `heap after ${options.long ? "10" : "1"} M messages of 100 B`
+  const messages = options.long ? 10_000_000 : 1_000_000 * scale
+  const heapWork = `heap after ${messages / 1_000_000} M messages of 100 B`
   if (wanted(heapWork)) {
     console.error(`${heapWork} …`)
-    const messages = (options.long ? 10_000_000 : 1_000_000) * (options.long ? 1 : scale)
     const figures = yield* Effect.promise(() => client.run("heap", 100, messages, freshTopic()))
     all.push(
       versus(`${heapWork}, last tenth over second`, "×", measured([figures.growth]), {

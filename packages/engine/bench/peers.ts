@@ -28,13 +28,19 @@ export interface Peer {
 const WHEEL = "3.13.0"
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-const stop = (child: ChildProcess) =>
-  Effect.suspend(() => {
-    child.kill("SIGKILL")
-    return Effect.sync(() => child.exitCode !== null || child.signalCode !== null).pipe(
-      Effect.repeat({ schedule: Schedule.spaced(10), until: (ended) => ended })
-    )
-  })
+/** Without more to do a client ends by itself, and writes its profile if it was asked for one. */
+const stop = (child: ChildProcess) => {
+  const ended = Effect.sync(() => child.exitCode !== null || child.signalCode !== null).pipe(
+    Effect.repeat({ schedule: Schedule.spaced(10), until: (isOver) => isOver })
+  )
+  return Effect.sync(() => child.stdin?.end()).pipe(
+    Effect.andThen(Effect.timeoutOption(ended, "5 seconds")),
+    Effect.andThen(Effect.suspend(() => {
+      child.kill("SIGKILL")
+      return ended
+    }))
+  )
+}
 
 const start = (
   name: string,
@@ -72,8 +78,15 @@ const start = (
     }
   })
 
-export const ours = (url: string) =>
-  start("perigee", "", process.execPath, ["--expose-gc", "--conditions=@perigee/source", here("./client.ts"), url])
+/** With `profile`, the folder that a processor profile goes to when the client ends. */
+export const ours = (url: string, profile: string | undefined) =>
+  start("perigee", "", process.execPath, [
+    "--expose-gc",
+    "--conditions=@perigee/source",
+    ...profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`],
+    here("./client.ts"),
+    url
+  ])
 
 export const javaClient = (url: string) =>
   Effect.flatMap(javaPeerClassPath, (classPath) =>

@@ -11,7 +11,7 @@ export interface BridgeSpec {
   readonly channel: string
   /** Full name, as `persistent://public/default/orders`. */
   readonly topic: string
-  /** Who the bridge is to the broker: producer and subscription are named after it. Default: after the store and the channel. */
+  /** Who the bridge is to the broker: the name of its subscription, the beginning of those of its producers. Default: after the store and the channel. */
   readonly name: string | undefined
   /** Where a new bridge begins. Default `beginning`. */
   readonly from: "beginning" | "end"

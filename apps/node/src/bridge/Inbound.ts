@@ -48,6 +48,8 @@ export interface InboundOptions {
   readonly maxEventBytes: number
 }
 
+const because = (why: string | undefined): string => why === undefined ? "" : ` (${why})`
+
 /** What is stored up to. */
 interface Place {
   readonly end: number
@@ -97,6 +99,7 @@ const runOne = Effect.fnUntraced(function*(
   }
   let place: Place = plan === undefined ? { end: 0, last: undefined } : yield* publish(plan)
 
+  let unreadable: string | undefined
   const consumer = yield* Consumer.make({
     topic,
     subscription: name,
@@ -104,7 +107,10 @@ const runOne = Effect.fnUntraced(function*(
     receiverQueue: step.messages,
     // Messages in pieces are waited for: one that is given up would be a gap.
     maxPendingChunked: 100,
-    expireIncompleteChunks: "1 hour"
+    expireIncompleteChunks: "1 hour",
+    onEvent: ({ event }) => {
+      if (event._tag === "MessageDropped") unreadable = `message ${MessageId.format(event.id)}: ${event.why}`
+    }
   })
 
   const isNew = ({ id }: Message<Uint8Array>): boolean =>
@@ -131,8 +137,8 @@ const runOne = Effect.fnUntraced(function*(
   while (true) {
     const messages = yield* consumer.receiveAll(step.messages)
     // Whatever comes behind a message that came damaged must not be acknowledged before it: all of it comes again, in order.
-    if ((yield* consumer.stats).dropped > 0) {
-      return yield* new Trouble({ message: "a message came damaged; asking for it again" })
+    if (unreadable !== undefined || (yield* consumer.stats).dropped > 0) {
+      return yield* new Trouble({ message: `a message came damaged; asking for it again${because(unreadable)}` })
     }
     const fresh = messages.filter(isNew)
     status.duplicates += messages.length - fresh.length

@@ -43,7 +43,7 @@ export const keep = (stateDir: string, identity: ReadonlyArray<string>): Keep =>
         catch: failed("read")
       }).pipe(Effect.flatMap((text) => {
         if (text === undefined) return Effect.succeed(undefined)
-        const read = Schema.decodeUnknownResult(Schema.fromJsonString(schema))(text)
+        const read = Schema.decodeResult(Schema.fromJsonString(schema))(text)
         return Result.isSuccess(read)
           ? Effect.succeed(read.success)
           : Effect.fail(

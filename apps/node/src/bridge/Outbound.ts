@@ -43,7 +43,7 @@ type Progress = typeof Progress.Type
 
 export interface OutboundOptions {
   readonly spec: BridgeSpec
-  /** Who the bridge is to the broker. */
+  /** Who the bridge is to the broker: never that of events of another store. */
   readonly name: string
   readonly keep: Keep
   readonly status: Status
@@ -124,11 +124,12 @@ export const run = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() => Effect.ignore(save))
 
   const lanes = new Map<number, Lane>()
-  const lane = (shard: number): Effect.Effect<Lane, PulsarError, PulsarClient | Scope.Scope> => {
+  const lane = (shard: number): Effect.Effect<Lane, PulsarError | Trouble, PulsarClient | Scope.Scope> => {
     const open = lanes.get(shard)
     if (open !== undefined) return Effect.succeed(open)
     const topic = progress.partitions === 0 ? spec.topic : `${spec.topic}-partition-${shard % progress.partitions}`
     return Effect.gen(function*() {
+      const tail = yield* Effect.mapError(options.tails, trouble("the end of the bus could not be found"))
       const producer = yield* Producer.make({
         topic,
         name: `${name}-${shard}`,
@@ -138,6 +139,12 @@ export const run = Effect.fnUntraced(function*(
       })
       const stored = yield* producer.lastSequenceId
       const before = sent.get(shard) ?? -1
+      if (stored > Number(Cursor.get(tail, shard) ?? 0)) {
+        return yield* new Trouble({
+          message:
+            `${topic} has events of this store up to position ${stored} of shard ${shard}, which the store does not have: an older copy of it was put in place. Give the bridge another ?name=`
+        })
+      }
       if (stored >= 0) status.deduplicated = true
       else if (before >= 0 && status.deduplicated !== false) {
         status.deduplicated = false

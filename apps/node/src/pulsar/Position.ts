@@ -15,10 +15,7 @@ const id = /^(\d{1,18}):(\d{1,18})(?::(-1|\d{1,9}))?(?::(-1|\d{1,9}))?$/
 const ago = /^(\d{1,9})(s|m|h|d)$/
 const units = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 
-export const expected =
-  "earliest, latest, a message id (LEDGER:ENTRY), a time (2026-01-31T12:00:00Z), or how long ago (15m)"
-
-/** `now` in milliseconds since the epoch; undefined when the text is none of what is {@link expected}. */
+/** `now` in milliseconds since the epoch; undefined for what is no position. */
 export const parse = (text: string, now: number): Position | undefined => {
   switch (text) {
     case "earliest":

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Producer, PulsarClient } from "@perigee/engine"
 import { Effect, Fiber, Layer, Random } from "effect"
-import { readdirSync, rmSync } from "node:fs"
+import { cpSync, readdirSync, renameSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { fill, readTopic, startBroker, text } from "../support/Broker.ts"
 import { type ChildNode, perigee, startChild } from "../support/ChildNode.ts"
@@ -259,6 +259,36 @@ describe("a bridge", { timeout: 180_000 }, () => {
       }))
       const node = yield* start(dir, broker.url, ["in:b=t?name=second"])
       yield* eventually(Effect.map(stored(node, "b"), ({ length }) => length === 6), "it starts over")
+    }))
+
+  it.live("does not take new events of a store that was set back for old ones", () =>
+    Effect.gen(function*() {
+      const dir = join(yield* scratch, "state")
+      const broker = yield* startBroker({ deduplication: true })
+      const life = (lines: string, forwarded: number) =>
+        Effect.scoped(Effect.gen(function*() {
+          const node = yield* start(dir, broker.url, ["out:a=t"])
+          yield* node.append(lines, "?channel=a&key=k")
+          yield* eventually(Effect.map(bridges(node), ([bridge]) => bridge!.forwarded === forwarded), "it is forwarded")
+          node.child.process.kill("SIGTERM")
+          yield* node.child.ended
+        }))
+      yield* life("1\n", 1)
+      cpSync(dir, `${dir}.copy`, { recursive: true })
+      yield* life("2\n3\n", 2)
+      rmSync(dir, { recursive: true })
+      renameSync(`${dir}.copy`, dir)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const node = yield* start(dir, broker.url, ["out:a=t"])
+        yield* node.append("4\n", "?channel=a&key=k")
+        yield* eventually(Effect.map(bridges(node), ([bridge]) => bridge!.state === "waiting"), "it waits")
+        assert.match((yield* bridges(node))[0]!.last_error!, /up to position 3 .* an older copy .* another \?name=/)
+        node.child.process.kill("SIGTERM")
+        yield* node.child.ended
+      }))
+      const node = yield* start(dir, broker.url, ["out:a=t?name=second"])
+      yield* eventually(Effect.map(bridges(node), ([bridge]) => bridge!.forwarded === 2), "it starts over")
+      assert.deepStrictEqual((yield* readTopic(broker.url, "t", 5)).map(text), ["1", "2", "3", "1", "4"])
     }))
 
   it.live("does not lose what the node is too small for", () =>

@@ -3,6 +3,8 @@
  */
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
 import { PulsarBroker, skipReason } from "../../../../packages/engine/test/support/PulsarBroker.ts"
 import { fill, readTopic, text } from "../support/Broker.ts"
 import { perigee, startChild } from "../support/ChildNode.ts"
@@ -111,6 +113,42 @@ describe.skipIf(skipReason() !== undefined)("Apache Pulsar", () => {
         yield* node.append("{\"key\":\"last\"}\n", "?channel=out&key=north")
         const known = Effect.map(node.json("/v1/stats"), ({ body }) => body.bridges[0].deduplicated === true)
         yield* until(() => Effect.runPromise(known), "it knows that the broker deduplicates")
+      }).pipe(Effect.scoped))
+  })
+
+  layer(PulsarBroker.layer({ tls: true, auth: true }), { timeout: "5 minutes", excludeTestServices: true })((it) => {
+    it.effect("lets in who shows what it asks for, and the others hear what is wrong", () =>
+      Effect.gen(function*() {
+        const { info, namespace } = yield* PulsarBroker
+        const { certificates, tlsUrl, tokens } = info
+        const { ca, clientCert, clientKey } = certificates!
+        const dir = yield* scratch
+        const file = join(dir, "token")
+        writeFileSync(file, `${tokens!.admin}\n`)
+        const topic = `persistent://${yield* namespace()}/cli`
+        const trust = ["--tls-trust", ca]
+        const produce = (args: ReadonlyArray<string>, env: Record<string, string> = {}, url = tlsUrl!) =>
+          perigee(["pulsar", "produce", topic, "--wait", "5", "--url", url, ...args], { input: "x\n", env })
+        const ways = [
+          yield* produce([...trust, "--token-file", file]),
+          yield* produce(trust, { PULSAR_TOKEN: tokens!.admin }),
+          yield* produce(["--tls-insecure"], { PULSAR_TOKEN: tokens!.admin }),
+          yield* produce([...trust, "--tls-cert", clientCert, "--tls-key", clientKey]),
+          yield* produce(["--token-file", file], {}, info.serviceUrl)
+        ]
+        for (const { code, stderr } of ways) assert.strictEqual(code, 0, stderr)
+        const refusals = [
+          [4, "E_PULSAR_TOKEN", yield* produce(trust)],
+          [4, "E_PULSAR_TOKEN", yield* produce(trust, { PULSAR_TOKEN: tokens!.expired })],
+          [4, "E_PULSAR_FORBIDDEN", yield* produce(trust, { PULSAR_TOKEN: tokens!.user })],
+          [3, "E_PULSAR_UNREACHABLE", yield* produce([], { PULSAR_TOKEN: tokens!.admin })]
+        ] as const
+        for (const [exit, name, { code, stderr }] of refusals) {
+          assert.strictEqual(code, exit, stderr)
+          assert.include(stderr, `[${name}]\n`)
+          for (const token of Object.values(tokens!)) assert.notInclude(stderr, token)
+        }
+        assert.match(refusals[3][2].stderr, /certificate/)
       }).pipe(Effect.scoped))
   })
 })

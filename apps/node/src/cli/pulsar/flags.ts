@@ -1,18 +1,19 @@
 /**
  * Flags that the commands for Pulsar share.
  */
-import type { PulsarClient } from "@perigee/engine"
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
-import type { Failure } from "../../Failure.ts"
-import * as Connection from "../../pulsar/Connection.ts"
+import type { PulsarConnection } from "../../pulsar/Connection.ts"
 
-export const defaultUrl = "pulsar://127.0.0.1:6650"
+/** What `--from` takes. */
+export const places =
+  "earliest, latest, a message id (LEDGER:ENTRY), a time (2026-01-31T12:00:00Z), or how long ago (15m)"
+
+const defaultUrl = "pulsar://127.0.0.1:6650"
 
 const file = (name: string, description: string) =>
   Flag.String(name).pipe(Flag.withDescription(description), Flag.withMetavar("FILE"), Flag.optional)
@@ -101,7 +102,8 @@ export const json = Flag.Boolean("json").pipe(
 // Not a flag: every process of the machine could read it from the command line.
 const token = Config.option(Config.Redacted("PULSAR_TOKEN"))
 
-interface Parsed {
+/** What {@link connection} parses to. */
+export interface ParsedConnection {
   readonly url: string
   readonly tokenFile: Option.Option<string>
   readonly tlsTrust: Option.Option<string>
@@ -114,8 +116,8 @@ interface Parsed {
 
 /** What the flags and the environment say about the broker. */
 export const connectionOf = (
-  parsed: Parsed
-): Effect.Effect<Connection.PulsarConnection, Config.ConfigError> =>
+  parsed: ParsedConnection
+): Effect.Effect<PulsarConnection, Config.ConfigError> =>
   Effect.map(token, (token) => ({
     url: parsed.url,
     tokenFile: Option.getOrUndefined(parsed.tokenFile),
@@ -129,10 +131,6 @@ export const connectionOf = (
     },
     patience: Duration.seconds(parsed.wait)
   }))
-
-/** A client for the broker that the flags and the environment name. */
-export const client = (parsed: Parsed): Layer.Layer<PulsarClient, Config.ConfigError | Failure> =>
-  Layer.unwrap(Effect.map(connectionOf(parsed), Connection.layer))
 
 /** What {@link bridgeConnection} parses to. */
 export interface ParsedBridgeConnection {
@@ -148,7 +146,7 @@ export interface ParsedBridgeConnection {
 /** The broker of a node's bridges. */
 export const bridgeConnectionOf = (
   parsed: ParsedBridgeConnection
-): Effect.Effect<Connection.PulsarConnection, Config.ConfigError> =>
+): Effect.Effect<PulsarConnection, Config.ConfigError> =>
   connectionOf({
     url: parsed.pulsarUrl,
     tokenFile: parsed.pulsarTokenFile,
