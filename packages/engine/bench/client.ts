@@ -61,6 +61,21 @@ const produceOne: Program = ({ count, size, topic }) =>
   Effect.gen(function*() {
     const producer = yield* Producer.make({ topic, maxPending: WINDOW })
     const value = payload(size)
+    return yield* timed(
+      count,
+      Effect.gen(function*() {
+        for (let sent = 0; sent < count; sent++) yield* producer.submit(value)
+        yield* producer.flush
+        const { stored } = yield* producer.stats
+        if (stored !== count) return yield* Effect.die(new Error(`${stored} of ${count} messages are stored`))
+      })
+    )
+  })
+
+const produceFibers: Program = ({ count, size, topic }) =>
+  Effect.gen(function*() {
+    const producer = yield* Producer.make({ topic, maxPending: WINDOW })
+    const value = payload(size)
     const all = Array.from({ length: count }, () => value)
     return yield* timed(
       count,
@@ -199,6 +214,7 @@ const heap: Program = ({ count, size, topic }) =>
 const programs: Readonly<Record<string, Program>> = {
   produce: produceBatch,
   "produce-one": produceOne,
+  "produce-fibers": produceFibers,
   consume: consumeBatch,
   "consume-one": consumeOne,
   single,

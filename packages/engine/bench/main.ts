@@ -169,7 +169,7 @@ const againstBroker = Effect.gen(function*() {
     const count = Math.ceil(full * scale / 1000) * 1000
     yield* add(
       `produce ${name} batched`,
-      [[batchApi, "produce"], [oneByOne, "produce-one"]],
+      [[batchApi, "produce"], [oneByOne, "produce-one"], ["a fiber each", "produce-fibers"]],
       "produce",
       size,
       count,
