@@ -21,7 +21,7 @@ export const NO_ANSWER = -1
  * Everything a driver has to act on or may want to show.
  *
  * `RequestDone` and `SendDone` carry the outcome of something that was asked for: call `complete` on them, outside the connection.
- * `MessagesReady` comes at most once between two `take`s of a consumer.
+ * `MessagesReady` comes with the first message after there were none: whoever leaves some in a `take` knows of them.
  *
  * @category models
  * @since 0.1.0
