@@ -4,9 +4,11 @@
  * @since 0.1.0
  */
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { isIP } from "node:net"
+import * as TcpSocket from "./TcpSocket.ts"
 import { Transport } from "./Transport.ts"
 
 /** @category models @since 0.1.0 */
@@ -41,6 +43,6 @@ export const layer = (tls: TlsOptions = {}): Layer.Layer<Transport> =>
             ...(tls.verifyHost === false ? { checkServerIdentity: () => undefined } : {}),
             rejectUnauthorized: tls.allowInsecure !== true
           })
-          : NodeSocket.makeNet({ host: address.host, port: address.port, openTimeout: timeout, noDelay: true })
+          : Effect.succeed(TcpSocket.make({ host: address.host, port: address.port, timeout }))
     })
   )

@@ -148,7 +148,7 @@ export const readPayload = (bytes: Uint8Array, start: number, end: number): Payl
 /**
  * Cuts a stream of chunks into frames. However the stream is cut, the frames are the same.
  *
- * After `push`, call `next` until it says `false`; each `true` describes one frame in the public fields, valid as long as its `buffer` is
+ * After every `push`, call `next` until it says `false`; each `true` describes one frame in the public fields, valid as long as its `buffer` is
  * referred to: memory handed out is never written again.
  *
  * @category codecs
@@ -164,6 +164,10 @@ export class FrameDecoder {
   frameEnd = 0
   #at = 0
   #end = 0
+  /** Bytes of `buffer` when it is the decoder's own and may be appended to, else 0. */
+  #owned = 0
+  /** What follows the frame that is held, still in the memory it came in. */
+  #rest: Uint8Array = this.buffer
 
   constructor(ceiling = DEFAULT_MAX_MESSAGE_SIZE + FRAME_PADDING) {
     this.ceiling = ceiling
@@ -171,40 +175,69 @@ export class FrameDecoder {
 
   /** Bytes held back because their frame is incomplete. */
   get buffered(): number {
-    return this.#end - this.#at
+    return this.#end - this.#at + this.#rest.length
   }
 
   /** Takes a chunk of the stream; the memory belongs to the decoder from now on. */
   push(chunk: Uint8Array): void {
     const held = this.#end - this.#at
     if (held === 0) {
-      this.buffer = chunk
-      this.#at = 0
-      this.#end = chunk.length
+      this.#use(chunk, 0, chunk.length)
       return
     }
-    const needed = this.#end + chunk.length
-    if (needed > this.buffer.length || this.buffer.length === this.#end) {
-      // Grow by what is there, not by what a length field promises.
-      const grown = new Uint8Array(Math.max(held + chunk.length, Math.min(2 * held, this.ceiling + 4)))
-      grown.set(this.buffer.subarray(this.#at, this.#end))
-      this.buffer = grown
-      this.#at = 0
-      this.#end = held
+    const { buffer } = this
+    if (chunk.buffer === buffer.buffer && chunk.byteOffset === buffer.byteOffset + this.#end) {
+      // It lies right behind what is held, as it was read: one view of both.
+      this.#use(
+        new Uint8Array(chunk.buffer, buffer.byteOffset, this.#end + chunk.length),
+        this.#at,
+        this.#end + chunk.length
+      )
+      return
     }
-    this.buffer.set(chunk, this.#end)
-    this.#end += chunk.length
+    // Only what completes the frame is copied; the frames behind it are read where they are.
+    let taken = this.#append(chunk, 0, 4 - held)
+    const total = this.buffered < 4 ? 0 : readU32(this.buffer, this.#at)
+    // A length that is beyond repair is for `next` to tell.
+    if (total <= this.ceiling) taken += this.#append(chunk, taken, 4 + total - this.buffered)
+    this.#rest = chunk.subarray(taken)
+  }
+
+  #use(buffer: Uint8Array, at: number, end: number, owned = 0): void {
+    this.buffer = buffer
+    this.#at = at
+    this.#end = end
+    this.#owned = owned
+  }
+
+  /** Copies up to `count` bytes of a chunk behind what is held; gives how many there were. */
+  #append(chunk: Uint8Array, from: number, count: number): number {
+    const taken = Math.min(count, chunk.length - from)
+    if (taken <= 0) return 0
+    const held = this.#end - this.#at
+    if (this.#end + taken > this.#owned) {
+      // Grow by what is there, not by what a length field promises.
+      const grown = new Uint8Array(Math.max(held + taken, Math.min(2 * held, this.ceiling + 4)))
+      grown.set(this.buffer.subarray(this.#at, this.#end))
+      this.#use(grown, 0, held, grown.length)
+    }
+    this.buffer.set(chunk.subarray(from, from + taken), this.#end)
+    this.#end += taken
+    return taken
   }
 
   /** Forgets everything, for a new stream. */
   reset(): void {
-    this.buffer = new Uint8Array(0)
-    this.#at = 0
-    this.#end = 0
+    this.#use(new Uint8Array(0), 0, 0)
+    this.#rest = this.buffer
   }
 
   /** Whether another frame is complete; fails with `BadLength` when the stream is beyond repair. */
   next(): boolean {
+    if (this.#at === this.#end && this.#rest.length > 0) {
+      this.#use(this.#rest, 0, this.#rest.length)
+      this.#rest = new Uint8Array(0)
+    }
     const held = this.#end - this.#at
     if (held < 4) return false
     const bytes = this.buffer

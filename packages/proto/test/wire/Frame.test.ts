@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Schema } from "effect"
 import { constants, deflateSync } from "node:zlib"
 import * as Batch from "../../src/wire/Batch.ts"
 import * as Chunk from "../../src/wire/Chunk.ts"
@@ -81,6 +82,51 @@ describe("frames", () => {
       assert.deepStrictEqual(frames, expected, `chunks of ${size}`)
     }
   })
+
+  it.prop(
+    "come out the same when reads lie one behind the other in pieces of memory, in place but for those over an edge",
+    {
+      sizes: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 300 }))).check(
+        Schema.isMinLength(1),
+        Schema.isMaxLength(40)
+      ),
+      reads: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 900 }))).check(
+        Schema.isMinLength(1)
+      ),
+      piece: Schema.Int.check(Schema.isBetween({ minimum: 16, maximum: 2000 }))
+    },
+    ({ piece, reads, sizes }) => {
+      const stream = join(sizes.flatMap((size) => sendFrame(pattern(size), Batch.HEADROOM)))
+      const whole = new Frame.FrameDecoder()
+      whole.push(stream.slice())
+      const expected = decodeAll(whole)
+      const decoder = new Frame.FrameDecoder()
+      const views: Array<readonly [view: Uint8Array, copy: Uint8Array]> = []
+      const frames: Array<string> = []
+      let memory = new Uint8Array(piece)
+      let used = 0
+      for (let at = 0, turn = 0; at < stream.length; turn++) {
+        if (used === memory.length) {
+          memory = new Uint8Array(piece)
+          used = 0
+        }
+        const count = Math.min(reads[turn % reads.length]!, memory.length - used, stream.length - at)
+        memory.set(stream.subarray(at, at + count), used)
+        decoder.push(memory.subarray(used, used + count))
+        used += count
+        at += count
+        while (decoder.next()) {
+          const section = Frame.readPayload(decoder.buffer, decoder.commandEnd, decoder.frameEnd)
+          const view = decoder.buffer.subarray(section.metadataEnd, section.payloadEnd)
+          views.push([view, view.slice()])
+          frames.push(`${section.expected === section.computed}:${view.length}`)
+        }
+      }
+      assert.deepStrictEqual(frames, expected.map((line) => line.split(":").slice(1, 3).join(":")))
+      for (const [view, copy] of views) assert.deepStrictEqual(view, copy)
+      assert.strictEqual(decoder.buffered, 0)
+    }
+  )
 
   it("never write again into memory they handed out", () => {
     const stream = join([...sendFrame(pattern(50), 64), ...sendFrame(pattern(50), 64), ...sendFrame(pattern(50), 64)])
