@@ -165,7 +165,7 @@ const againstBroker = Effect.gen(function*() {
       all.push(...found)
     })
 
-  for (const [size, name, full] of [[100, "100 B", 300_000], [1024, "1 KB", 100_000]] as const) {
+  for (const [size, name, full] of [[100, "100 B", 600_000], [1024, "1 KB", 200_000]] as const) {
     const count = Math.ceil(full * scale / 1000) * 1000
     yield* add(
       `produce ${name} batched`,
@@ -196,7 +196,7 @@ const againstBroker = Effect.gen(function*() {
       "single",
       size,
       // Enough for every client to be warm.
-      Math.ceil((size === 100 ? 2000 : 1000) * scale),
+      Math.ceil(4000 * scale),
       { "": { p99: atMost(1), cpu: { text: "≤ 90 s/M", met: (ours) => ours <= 90 } } },
       ["rate", "cpu", "p50", "p99"]
     )
