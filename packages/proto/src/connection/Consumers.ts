@@ -154,8 +154,14 @@ export class Consumers {
         expected: section.expected ?? 0,
         computed: section.computed
       })
-      // The message stays unacknowledged; its permit does not stay lost.
+      // The message stays unacknowledged; its permit does not stay lost. Whoever acknowledges up to a later one has to know of it.
       if (slot !== undefined && slot.state === "ready") {
+        this.#session.events.push({
+          _tag: "MessageDropped",
+          consumerId: slot.id,
+          id: delivery.messageId,
+          why: "its checksum is wrong"
+        })
         slot.dropped(1)
         slot.replenish(this.#session.push)
       }

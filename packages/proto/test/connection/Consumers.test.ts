@@ -116,7 +116,9 @@ describe("permits", () => {
     for (const permits of flows(harness)) granted += permits
     assert.strictEqual(granted, 100 + spent)
     assert.include(harness.tags(), "ChecksumMismatch")
-    assert.isAtLeast(harness.tags().filter((tag) => tag === "MessageDropped").length, 2)
+    const dropped = harness.events.flatMap((event) => event._tag === "MessageDropped" ? [event] : [])
+    assert.isAtLeast(dropped.length, 3)
+    assert.deepInclude(dropped.map(({ id, why }) => [id.entry, why]), [2n, "its checksum is wrong"])
   })
 
   it("stop while paused", () => {
