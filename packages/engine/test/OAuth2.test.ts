@@ -1,6 +1,6 @@
 /** Tokens from an OAuth2 server: a local HTTP server in its place, with its own ideas of what an answer is. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Fiber, Layer, Redacted } from "effect"
+import { Effect, Fiber, Layer, Redacted } from "effect"
 import { FetchHttpClient } from "effect/http"
 import { TestClock } from "effect/testing"
 import { OAuth2, Producer, PulsarClient } from "../src/index.ts"
@@ -10,13 +10,6 @@ import { tokenServer } from "./support/TokenServer.ts"
 
 const secret = "cl13nt-s3cret"
 const client = { clientId: "me", clientSecret: Redacted.make(secret), allowHttp: true } as const
-
-/** What goes over a real socket needs real time, whatever the clock of the test says. */
-const settled = <A, E>(fiber: Fiber.Fiber<A, E>) =>
-  Effect.gen(function*() {
-    while (fiber.pollUnsafe() === undefined) yield* Effect.promise(() => new Promise((resume) => setTimeout(resume, 2)))
-    return yield* Effect.flatten(Effect.succeed(fiber.pollUnsafe()!))
-  })
 
 const textOf = (auth: { readonly credentials: Effect.Effect<{ readonly data: Uint8Array | undefined }, unknown> }) =>
   Effect.map(auth.credentials, ({ data }) => new TextDecoder().decode(data))
@@ -84,7 +77,7 @@ describe("OAuth2 client credentials", () => {
       server.answer = "silence"
       const waiting = yield* Effect.forkChild(Effect.flip(auth.credentials), { startImmediately: true })
       yield* TestClock.adjust("10 seconds")
-      assert.include((yield* settled(waiting)).message, "no answer in time")
+      assert.include((yield* Fiber.join(waiting)).message, "no answer in time")
       for (const url of ["http://tokens.test/", "ftp://tokens.test/", "nonsense"]) {
         const plain = yield* OAuth2.make({ ...client, allowHttp: false, issuer: "", tokenEndpoint: url })
         assert.include((yield* Effect.flip(plain.credentials)).message, "https only")
@@ -98,12 +91,10 @@ describe("OAuth2 client credentials", () => {
       const service = PulsarClient.layerTransport({ serviceUrl: "pulsar://broker-0.test:6650", auth })
       yield* Effect.gen(function*() {
         const broker = yield* TestBroker
-        const producer = yield* settled(
-          yield* Effect.forkChild(Producer.make({ topic: "t", batching: false }), { startImmediately: true })
-        )
+        const producer = yield* Producer.make({ topic: "t", batching: false })
         yield* broker.setTokens(["token-2"])
         yield* broker.challenge
-        while (server.grants.length < 2) yield* Effect.promise(() => new Promise((resume) => setTimeout(resume, 2)))
+        yield* server.granted(2)
         yield* producer.send(bytes("x"))
         assert.strictEqual((yield* (yield* PulsarClient).connections)[0]!.sessions, 1)
       }).pipe(Effect.provide(service.pipe(Layer.provideMerge(transport))))

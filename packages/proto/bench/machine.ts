@@ -1,7 +1,8 @@
 /** The protocol alone, without socket, broker or Effect: what the benches of this package and of the client measure. */
-import { Connection, ConsumerSlot, type ConsumerSpec, ProducerSlot, type SendCompletion } from "../src/index.ts"
+import { Connection, type SendCompletion } from "../src/index.ts"
 import { ProtoWriter } from "../src/internal/ProtoWriter.ts"
 import { Batch, Commands, Frame, Metadata } from "../src/wire/index.ts"
+import { consumer, producer as producerSlot } from "../test/support/Broker.ts"
 
 /** Operations a second. */
 export const timed = (count: number, f: () => void): number => {
@@ -29,21 +30,10 @@ const drain = (connection: Connection) => {
 }
 
 const producer = (connection: Connection, batching: boolean) => {
-  const slot = new ProducerSlot(1, {
-    topic: "persistent://public/default/t",
-    name: undefined,
-    accessMode: 0,
-    properties: [],
-    schema: undefined,
-    initialSequenceId: undefined,
-    initialSubscription: undefined,
-    batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1 } : undefined,
-    chunking: false,
-    compression: "none",
-    sendTimeout: 30_000,
-    maxPending: 10_000,
-    chunkSeed: "b"
-  }, Frame.DEFAULT_MAX_MESSAGE_SIZE)
+  const slot = producerSlot({
+    batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1, byKey: false } : undefined,
+    maxPending: 10_000
+  }, 1)
   connection.producers.open(0, slot)
   connection.handleBytes(
     0,
@@ -101,32 +91,6 @@ export const send = (size: number, batching: boolean, count: number) => () => {
   return rate
 }
 
-const spec: ConsumerSpec = {
-  topic: "t",
-  subscription: "s",
-  type: "shared",
-  name: undefined,
-  durable: true,
-  initialPosition: "earliest",
-  startMessageId: undefined,
-  startRollback: 0,
-  readCompacted: false,
-  priorityLevel: undefined,
-  properties: [],
-  subscriptionProperties: [],
-  schema: undefined,
-  keyShared: undefined,
-  forceTopicCreation: true,
-  replicateSubscriptionState: false,
-  receiverQueue: 1000,
-  ackTimeout: 0,
-  ackGroupTime: 100,
-  batchIndexAck: false,
-  chunks: { maxPending: 10, expireAfter: 60_000, maxBytes: 1 << 20 },
-  autoAckOldestChunk: false,
-  stallTimeout: 0
-}
-
 /** Receives through the whole state machine: frame, checksum, queue, take, individual ack, grouped ack command. */
 export const receive = (size: number, batch: number, count: number) => {
   const builder = new Batch.BatchBuilder()
@@ -166,7 +130,7 @@ export const receive = (size: number, batch: number, count: number) => {
   const perChunk = frames.length * batch
   return () => {
     const connection = connected()
-    const slot = new ConsumerSlot(1, spec)
+    const slot = consumer({ type: "shared", receiverQueue: 1000 }, 1)
     connection.consumers.subscribe(0, slot)
     connection.handleBytes(
       0,

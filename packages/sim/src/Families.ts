@@ -387,7 +387,10 @@ const zone: Family = family("zone", "custom", { most: 2, duration: [20, 3000] },
 /** Every built-in family. */
 export const families: ReadonlyArray<Family> = [...network, ...process, ...disk, wipe, zone]
 
-const groups: Readonly<Record<string, ReadonlyArray<Family>>> = { network, process, disk }
+/** What a network does to the streams of programs that leave flipped bits to TCP and TLS. */
+const streams = network.filter(({ name }) => name !== "bitFlip")
+
+const groups: Readonly<Record<string, ReadonlyArray<Family>>> = { network, streams, process, disk }
 
 /** The families behind names, group names, and families given as values. Throws {@link UnknownFault}. */
 export const resolve = (faults: ReadonlyArray<string | Family>): ReadonlyArray<Family> => {

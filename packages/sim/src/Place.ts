@@ -1,6 +1,8 @@
 /**
  * Where a run takes place, and the seeds that a place and a day stand for.
  */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
 import { execFileSync } from "node:child_process"
 import * as Seed from "./Seed.ts"
 
@@ -36,6 +38,9 @@ export const firstSeed = (text: string): Seed.Seed => {
     return /^[\da-f]{1,12}$/.test(commit) ? Seed.make(`0x${commit}`) : Seed.make(1)
   }
   // A million seeds apart from day to day.
-  if (text === "date") return Seed.make(`${new Date().toISOString().slice(0, 10).replaceAll("-", "")}000000`)
+  if (text === "date") {
+    const today = new Date(Effect.runSync(Clock.currentTimeMillis)).toISOString().slice(0, 10)
+    return Seed.make(`${today.replaceAll("-", "")}000000`)
+  }
   return Seed.make(text)
 }

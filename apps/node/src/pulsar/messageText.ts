@@ -44,8 +44,7 @@ export const envelope = (message: Message<Uint8Array>): string => {
 }
 
 /** What would move the cursor or clear the screen of whoever looks. */
-// oxlint-disable-next-line no-control-regex
-const controls = /[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g
+const controls = /(?!\t)\p{Cc}/gu
 const visible = (text: string): string =>
   text.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 

@@ -13,6 +13,9 @@ const pulsar = (url: string) => (args: ReadonlyArray<string>, options: RunOption
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => `${index}`)
 const lines = (texts: ReadonlyArray<string>) => texts.map((text) => `${text}\n`).join("")
 
+const consumeRaw = (url: string) =>
+  spawnPerigee(["pulsar", "consume", "t", "-s", "s", "--from", "earliest", "--raw", "--url", url])
+
 describe("perigee pulsar produce", { timeout: 120_000 }, () => {
   it.live("sends lines of standard input and of a file, and says what became of them", () =>
     Effect.gen(function*() {
@@ -204,18 +207,7 @@ describe("perigee pulsar consume", { timeout: 120_000 }, () => {
     Effect.gen(function*() {
       const broker = yield* startBroker()
       yield* fill(broker.url, "t", ["a"])
-      const child = yield* spawnPerigee([
-        "pulsar",
-        "consume",
-        "t",
-        "-s",
-        "s",
-        "--from",
-        "earliest",
-        "--raw",
-        "--url",
-        broker.url
-      ])
+      const child = yield* consumeRaw(broker.url)
       yield* until(() => child.stdout() === "a\n", "the first")
       yield* broker.kill()
       yield* until(() => child.stderr().includes("is lost. Waiting for it."), "it notices")
@@ -341,18 +333,7 @@ describe("perigee pulsar fails", { timeout: 120_000 }, () => {
     Effect.gen(function*() {
       const broker = yield* startBroker()
       yield* fill(broker.url, "t", ["a"])
-      const first = yield* spawnPerigee([
-        "pulsar",
-        "consume",
-        "t",
-        "-s",
-        "s",
-        "--from",
-        "earliest",
-        "--raw",
-        "--url",
-        broker.url
-      ])
+      const first = yield* consumeRaw(broker.url)
       yield* until(() => first.stdout() === "a\n", "the first has it")
       const second = yield* pulsar(broker.url)(["consume", "t", "-s", "s", "--wait", "1"])
       assert.strictEqual(second.code, 8, second.stderr)

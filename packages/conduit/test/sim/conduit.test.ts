@@ -6,7 +6,7 @@ import { CurrentHost, simTest } from "@perigee/sim"
 import { Effect, Layer, Stream } from "effect"
 import { ConduitError, ConduitHub, ConduitStore, DurableConduit, SocketLink, StableConduit } from "../../src/index.ts"
 import * as FileStore from "../../src/stores/FileStore.ts"
-import { delivery, hash, inOrder, keysFrom, numbered, options, tally, valueOf, weather } from "./support/delivery.ts"
+import { delivery, hash, inOrder, keysFrom, numbered, options, tally, valueOf } from "./support/delivery.ts"
 
 simTest("delivered is what was sent, over cuts at any byte and a network at its worst", options, delivery())
 
@@ -22,7 +22,7 @@ if (process.env["VITEST"] !== undefined && process.env["SIM_SEED"] === undefined
 simTest("a server that dies without a store is told as SessionLost, and nothing hangs", {
   seeds: 60,
   chaos: "10 seconds",
-  faults: [...weather, "kill"],
+  faults: ["streams", "kill"],
   sometimes: ["lost", "survived"]
 }, (sim) =>
   Effect.gen(function*() {
@@ -65,19 +65,19 @@ const stores = {
       const store = ConduitStore.memory()
       return Effect.succeed(store)
     },
-    faults: [...weather, "kill", "pause", "lateTimers"],
+    faults: ["streams", "kill", "pause", "lateTimers"],
     seeds: 100,
     sometimes: []
   },
   "in files on a disk that loses what was not synced": {
     make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
-    faults: [...weather, "kill", "crash", "crashStorm", "crashAtOperation", "slowDisk", "freezeDisk", "pause"],
+    faults: ["streams", "kill", "crash", "crashStorm", "crashAtOperation", "slowDisk", "freezeDisk", "pause"],
     seeds: 150,
     sometimes: []
   },
   "in files on a disk that fails": {
     make: () => FileStore.fromFileSystem({ folder: "/conduits", compactBytes: 1500 }),
-    faults: [...weather, "kill", "crash", "diskError", "syncError", "fullDisk", "slowDisk"],
+    faults: ["streams", "kill", "crash", "diskError", "syncError", "fullDisk", "slowDisk"],
     seeds: 150,
     sometimes: ["a store failed"]
   }

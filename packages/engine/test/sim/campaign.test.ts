@@ -9,24 +9,6 @@ import { Consumer, Producer, PulsarClient, type SendError, Transport } from "../
 import { type CommandName, type FaultAction, TestBroker } from "../../src/testing/index.ts"
 import { numberOf, numbersOf, payloadOf } from "./support/payloads.ts"
 
-/** Everything a network does but flip bits: what TLS and TCP keep away is not what this protocol is to survive. */
-const weather = [
-  "cut",
-  "close",
-  "halfOpen",
-  "clog",
-  "swizzle",
-  "partition",
-  "oneWay",
-  "fragment",
-  "bandwidth",
-  "refuse",
-  "hangDial",
-  "acceptClose",
-  "slowAccept",
-  "dns"
-]
-
 const disconnect: FaultAction = { _tag: "Disconnect" }
 const notReady: FaultAction = { _tag: "Reject", code: "ServiceNotReady" }
 const troubles: ReadonlyArray<readonly [CommandName, FaultAction]> = [
@@ -119,7 +101,7 @@ let runs = 0
 simTest("every send ends once, what was acknowledged is stored, the consumer sees it all, in order", {
   seeds: 400,
   chaos: "20 seconds",
-  faults: [...weather, "kill", "lateTimers", "clockJump"],
+  faults: ["streams", "kill", "lateTimers", "clockJump"],
   maxDead: 1,
   sometimes: ["moved", "unknown", "resubscribed", "reconnected", "broker died", "waited for room"]
 }, (sim) =>
@@ -261,7 +243,7 @@ simTest(
   {
     seeds: 100,
     chaos: "20 seconds",
-    faults: [...weather, "kill", "lateTimers"],
+    faults: ["streams", "kill", "lateTimers"],
     maxDead: 2,
     sometimes: ["client died", "broker died", "resumed in the middle", "began again"]
   },

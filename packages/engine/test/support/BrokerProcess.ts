@@ -83,6 +83,7 @@ const loopback = (): string =>
 /** A JSON Web Token signed with HMAC-SHA-256; `lifetime` in seconds, negative for one that has expired. */
 export const signToken = (secret: Uint8Array, subject: string, lifetime?: number): string => {
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url")
+  // The broker judges by the machine's clock.
   const claims = lifetime === undefined
     ? { sub: subject }
     : { sub: subject, exp: Math.floor(Date.now() / 1000) + lifetime }

@@ -102,7 +102,7 @@ export const withLock = <A, E, R>(
       return Effect.void
     } catch {
       try {
-        // Another process may release the lock between the two calls.
+        // The file system counts by the machine's clock, whatever the clock of a test says. Another process may release the lock between the two calls.
         if (Date.now() - statSync(path).mtimeMs > stale) rmdirSync(path)
       } catch {
         return acquire

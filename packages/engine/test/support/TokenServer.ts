@@ -1,5 +1,6 @@
 /** An OAuth2 server's two answers: where tokens are given, and a token. */
 import { Effect } from "effect"
+import { EventEmitter } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 
@@ -9,6 +10,8 @@ export interface TokenServer {
   discoveries: number
   /** The forms that were posted. */
   readonly grants: Array<Readonly<Record<string, string>>>
+  /** Waits until so many were posted. */
+  readonly granted: (count: number) => Effect.Effect<void>
   /** What to say instead of a token. */
   answer: { readonly status: number; readonly body: string } | "silence" | undefined
 }
@@ -19,6 +22,7 @@ export const tokenServer = (
 ) =>
   Effect.acquireRelease(
     Effect.callback<TokenServer & { readonly stop: () => void }>((resume) => {
+      const posted = new EventEmitter()
       const http = createServer((request, response) => {
         const chunks: Array<Buffer> = []
         request.on("data", (chunk: Buffer) => chunks.push(chunk))
@@ -36,6 +40,7 @@ export const tokenServer = (
           }
           server.grants.push(Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString())))
           const number = server.grants.length
+          posted.emit("grant")
           response.end(JSON.stringify({
             access_token: options.issue?.(number) ?? `token-${number}`,
             token_type: "Bearer",
@@ -48,6 +53,17 @@ export const tokenServer = (
         endpoint: "",
         discoveries: 0,
         grants: [],
+        granted: (count: number) =>
+          Effect.callback<void>((resume) => {
+            const look = () => {
+              if (server.grants.length < count) return
+              posted.off("grant", look)
+              resume(Effect.void)
+            }
+            posted.on("grant", look)
+            look()
+            return Effect.sync(() => void posted.off("grant", look))
+          }),
         answer: undefined,
         stop: () => {
           http.closeAllConnections()

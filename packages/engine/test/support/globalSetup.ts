@@ -40,7 +40,7 @@ export default async () => {
   // What a run left that was itself killed.
   for (const name of readdirSync(runs)) {
     const owner = number(join(runs, name, "owner"))
-    // A folder without an owner may belong to a run that is starting right now.
+    // A folder without an owner may belong to a run that is starting right now. Its age is by the machine's clock, as its time is.
     const abandoned = owner === undefined ? Date.now() - statSync(join(runs, name)).mtimeMs > 60_000 : !alive(owner)
     if (abandoned) await remove(join(runs, name))
   }
