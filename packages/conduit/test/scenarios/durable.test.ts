@@ -94,6 +94,20 @@ describe.each(Object.keys(stores))("store: %s", (name) => {
     }))
 })
 
+/** A store that fails from when its disk is full. */
+const breakable = () => {
+  const inner = ConduitStore.memory()
+  const disk = { isFull: false }
+  const store: ConduitStore.ConduitStore = {
+    ...inner,
+    write: (id, changes) =>
+      disk.isFull
+        ? Effect.fail(new ConduitStore.StoreError({ operation: "write", cause: "disk full" }))
+        : inner.write(id, changes)
+  }
+  return { disk, store }
+}
+
 describe("file store", () => {
   it.live("a torn tail is dropped, whatever its length; what was acknowledged stays", () =>
     Effect.gen(function*() {
@@ -274,19 +288,11 @@ describe("durable conduits", () => {
   it.effect("a store that fails ends the conduit with its error, and the failed send is told", () =>
     Effect.gen(function*() {
       const { listener, source } = yield* MemoryLink.make()
-      const inner = ConduitStore.memory()
-      let broken = false
-      const store: ConduitStore.ConduitStore = {
-        ...inner,
-        write: (id, changes) =>
-          broken
-            ? Effect.fail(new ConduitStore.StoreError({ operation: "write", cause: "disk full" }))
-            : inner.write(id, changes)
-      }
+      const { disk, store } = breakable()
       const hub = yield* DurableConduit.hub({ store: ConduitStore.memory(), onConduit: (conduit) => conduit.ended })
       yield* hub.serve(listener)
       const client = yield* DurableConduit.dial(source, { store, id: "c" })
-      broken = true
+      disk.isFull = true
       assert.strictEqual((yield* Effect.flip(client.send(utf8("x")))).reason._tag, "StoreFailed")
       assert.strictEqual((yield* Effect.flip(client.take)).reason._tag, "StoreFailed")
     }))
@@ -318,15 +324,7 @@ describe("durable conduits", () => {
   it.effect("a hub whose store fails does not refuse the peer: the next hub on that store resumes", () =>
     Effect.gen(function*() {
       const { listener, source } = yield* MemoryLink.make()
-      const inner = ConduitStore.memory()
-      let broken = false
-      const store: ConduitStore.ConduitStore = {
-        ...inner,
-        write: (id, changes) =>
-          broken
-            ? Effect.fail(new ConduitStore.StoreError({ operation: "write", cause: "disk full" }))
-            : inner.write(id, changes)
-      }
+      const { disk, store } = breakable()
       const accepted = yield* Queue.unbounded<StableConduit.StableConduit>()
       const start = Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -343,13 +341,13 @@ describe("durable conduits", () => {
       yield* client.sendAll(["a", "b"].map(utf8))
       assert.strictEqual(text(yield* before.take), "a")
       yield* TestClock.adjust("1 second")
-      broken = true
+      disk.isFull = true
       assert.strictEqual((yield* Effect.flip(before.send(utf8("x")))).reason._tag, "StoreFailed")
       yield* TestClock.adjust("1 minute")
       assert.strictEqual((yield* client.currentStatus)._tag, "Reconnecting")
       assert.strictEqual((yield* first.hub.metrics).rejected, 0)
       yield* first.stop
-      broken = false
+      disk.isFull = false
       yield* start
       const after = yield* Queue.take(accepted)
       yield* TestClock.adjust("1 minute")

@@ -10,9 +10,6 @@ import { closed, PulsarError, refused } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
 import { type Rate, RateMeter } from "./RateMeter.ts"
 
-/** Telling the metrics costs more than taking a message. */
-const TELL_EVERY = 256
-
 export class ConsumerPart {
   readonly slot: ConsumerSlot
   readonly attachment: Attachment
@@ -25,8 +22,6 @@ export class ConsumerPart {
   readonly #client: Internals
   readonly #nackDelay: number
   #groupSince: number | undefined = undefined
-  /** Messages taken that the metrics do not know of. */
-  #untold = 0
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -106,9 +101,7 @@ export class ConsumerPart {
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
     const messages = connection.consumers.take(driver.now(), this.slot, max)
-    this.#untold += messages.length
-    if (this.#untold >= TELL_EVERY || !this.slot.hasMessages) {
-      this.#untold = 0
+    if (this.metrics.isDue(messages.length, !this.slot.hasMessages)) {
       this.metrics.tell(this.#totals)
       this.#sample()
     }

@@ -38,6 +38,9 @@ class Counters {
   }
 }
 
+/** Messages that may go by untold. */
+const TELL_EVERY = 256
+
 /** Counters, rates and one latency of a producer or a consumer. */
 export class TopicMetrics {
   readonly histogram = new LatencyHistogram()
@@ -45,6 +48,7 @@ export class TopicMetrics {
   readonly #counters: Counters
   readonly #latency: Metric.Histogram<number>
   readonly #context: Context.Context<never>
+  #untold = 0
 
   constructor(
     kind: "producer" | "consumer",
@@ -63,6 +67,17 @@ export class TopicMetrics {
       attributes: { topic },
       boundaries
     })
+  }
+
+  /**
+   * Whether to tell now, when so many more messages were counted: telling costs more than a message, so seldom while there is more to do, and at
+   * once when there is not.
+   */
+  isDue(messages: number, isQuiet: boolean): boolean {
+    this.#untold += messages
+    if (this.#untold < TELL_EVERY && !isQuiet) return false
+    this.#untold = 0
+    return true
   }
 
   took(millis: number): void {

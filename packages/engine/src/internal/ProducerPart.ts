@@ -15,9 +15,6 @@ import type { PulsarError } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
 import { type Rate, RateMeter } from "./RateMeter.ts"
 
-/** Telling the metrics costs more than sending a message. */
-const TELL_EVERY = 256
-
 export class ProducerPart {
   readonly slot: ProducerSlot
   readonly attachment: Attachment
@@ -28,7 +25,6 @@ export class ProducerPart {
   /** Why it ended, if not by a close. */
   failure: PulsarError | undefined = undefined
 
-  #untold = 0
   #storedBytes = 0
 
   constructor(client: Internals, spec: ProducerSpec) {
@@ -47,9 +43,7 @@ export class ProducerPart {
         this.#storedBytes += entry.bytes
         this.metrics.took(client.core.now() - entry.since)
       }
-      this.#untold += entry.count
-      if (this.#untold < TELL_EVERY && !this.slot.isIdle) return
-      this.#untold = 0
+      if (!this.metrics.isDue(entry.count, this.slot.isIdle)) return
       this.metrics.tell(this.slot.totals)
       this.#sample()
     }
