@@ -5,7 +5,7 @@ import { once } from "node:events"
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import * as ProducerIdentity from "../src/ProducerIdentity.ts"
-import { canMount, makeReadOnly, tmpfs } from "./utils/mounts.ts"
+import { canMount, remount, tmpfs } from "./utils/mounts.ts"
 import { directory } from "./utils/places.ts"
 import { Prng } from "./utils/prng.ts"
 
@@ -273,7 +273,7 @@ describe("file", () => {
         const scope = yield* Scope.make()
         yield* Scope.provide(ProducerIdentity.file(path, { blockSize: 10 }), scope)
         yield* Scope.close(scope, Exit.void)
-        yield* makeReadOnly(place)
+        yield* remount(place, "ro")
         const error = yield* Effect.flip(Effect.scoped(ProducerIdentity.file(path)))
         assert.strictEqual(error.reason._tag, "Io")
       })

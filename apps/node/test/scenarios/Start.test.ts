@@ -3,8 +3,8 @@ import { Effect } from "effect"
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import * as Net from "node:net"
 import { join } from "node:path"
+import { canMount, remount, tmpfs } from "../../../../packages/bus/test/utils/mounts.ts"
 import { perigee, spawnPerigee, startChild } from "../support/ChildNode.ts"
-import { canMount, remount, tmpfs } from "../support/mounts.ts"
 import { scratch, until } from "../support/TestNode.ts"
 
 const start = (dir: string, ...args: ReadonlyArray<string>) =>

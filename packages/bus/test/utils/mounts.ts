@@ -22,8 +22,8 @@ export const tmpfs = (kibibytes: number) =>
       () => Effect.sync(() => run("umount", "--lazy", path))
     ))
 
-/** Makes a mounted file system read-only. */
-export const makeReadOnly = (path: string) =>
+/** Changes the options of a mounted file system: `ro`, `rw`, `size=64m`. */
+export const remount = (path: string, options: string) =>
   Effect.sync(() => {
-    if (!run("mount", "-o", "remount,ro", path)) throw new Error(`cannot remount ${path}`)
+    if (!run("mount", "-o", `remount,${options}`, path)) throw new Error(`cannot remount ${path}`)
   })

@@ -15,7 +15,7 @@ import { DatabaseSync } from "node:sqlite"
 import { Adapter } from "../../../src/Adapter.ts"
 import * as SqliteStore from "../../../src/adapters/sqlite/index.ts"
 import { batch, holds, payloads } from "../../../src/conformance/Batches.ts"
-import { canMount, makeReadOnly, tmpfs } from "../../utils/mounts.ts"
+import { canMount, remount, tmpfs } from "../../utils/mounts.ts"
 import { directory } from "../../utils/places.ts"
 
 const opening = (options: SqliteStore.SqliteStoreOptions) => Effect.flip(Effect.scoped(SqliteStore.make(options)))
@@ -145,7 +145,7 @@ describe("opening a store", () => {
         const place = yield* tmpfs(4096)
         const path = join(place, "events.db")
         yield* filled(path)
-        yield* makeReadOnly(place)
+        yield* remount(place, "ro")
         const there = yield* opening({ path })
         assert.strictEqual(there.reason._tag, "ReadOnly")
         assert.match(there.message, /Check the permissions of the file and of its directory/)
