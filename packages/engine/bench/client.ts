@@ -88,7 +88,7 @@ const subscribe = (topic: string) =>
     Consumer.make({
       topic,
       subscription: `bench-${unique}`,
-      type: "shared",
+      type: "exclusive",
       initialPosition: "earliest",
       receiverQueue: 1000
     }))

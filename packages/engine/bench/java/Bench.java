@@ -111,7 +111,7 @@ public final class Bench {
 
     private static Consumer<byte[]> subscribe(PulsarClient client, String topic) throws Exception {
         return client.newConsumer().topic(topic).subscriptionName("bench-" + UUID.randomUUID())
-                .subscriptionType(SubscriptionType.Shared)
+                .subscriptionType(SubscriptionType.Exclusive)
                 .subscriptionInitialPosition(SubscriptionInitialPosition.Earliest)
                 .receiverQueueSize(1000).subscribe();
     }
