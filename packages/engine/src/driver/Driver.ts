@@ -23,6 +23,9 @@ export class Driver {
   /** When something was last read: near enough to now for what may as well happen a little early. */
   recent = 0
   #armed = Infinity
+  /** When the write that is under way has to be over, and how long that is from its beginning. */
+  #writeBy = Infinity
+  #writeDeadline = 0
   #pumping = false
 
   constructor(connection: Connection, now: () => number, onEvent: (event: ConnectionEvent) => void) {
@@ -39,7 +42,11 @@ export class Driver {
 
   /** Wakes the timers when something is due earlier than they expect. */
   rearm(): void {
-    if (this.connection.pollTimeout() < this.#armed) this.#timer.openUnsafe()
+    if (this.#due < this.#armed) this.#timer.openUnsafe()
+  }
+
+  get #due(): number {
+    return Math.min(this.connection.pollTimeout(), this.#writeBy)
   }
 
   /** Something is due now. */
@@ -78,14 +85,18 @@ export class Driver {
       const pull = yield* Socket.readerBytes(socket)
       const writer = yield* socket.writer
       this.#failed.closeUnsafe()
+      this.#writeDeadline = writeDeadline
       begin()
       this.notify()
       return yield* Effect.raceAllFirst([
         this.#read(pull),
-        this.#write(writer, writeDeadline),
+        this.#write(writer),
         Effect.map(this.#failed.await, () => this.#why())
       ])
-    }).pipe(Effect.catchTag("SocketError", (error) => Effect.succeed(describe(error))))
+    }).pipe(
+      Effect.catchTag("SocketError", (error) => Effect.succeed(describe(error))),
+      Effect.ensuring(Effect.sync(() => this.#writeBy = Infinity))
+    )
   }
 
   #read(pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<string, Socket.SocketError> {
@@ -101,7 +112,7 @@ export class Driver {
   }
 
   /** Writes as long as there is something; what is staged before a close still goes out. */
-  #write(writer: Socket.Writer, deadline: number): Effect.Effect<string, Socket.SocketError> {
+  #write(writer: Socket.Writer): Effect.Effect<string, Socket.SocketError> {
     return Effect.gen({ self: this }, function*() {
       while (true) {
         this.#work.closeUnsafe()
@@ -114,8 +125,11 @@ export class Driver {
           yield* Effect.andThen(this.#work.await, Effect.yieldNow)
           continue
         }
-        const wrote = yield* writer.writeAll([first, ...rest]).pipe(Effect.timeoutOption(deadline))
-        if (wrote._tag === "None") return `the broker did not read for ${deadline} ms`
+        // The timers watch it: most writes are over at once, and a fiber to wait for each would cost more than they do.
+        this.#writeBy = this.now() + this.#writeDeadline
+        this.rearm()
+        yield* writer.writeAll([first, ...rest])
+        this.#writeBy = Infinity
       }
     })
   }
@@ -125,18 +139,24 @@ export class Driver {
     Effect.gen({ self: this }, function*() {
       while (true) {
         this.#timer.closeUnsafe()
-        this.#armed = this.connection.pollTimeout()
+        this.#armed = this.#due
         if (this.#armed === Infinity) yield* this.#timer.await
         else {
           yield* Effect.raceFirst(Effect.sleep(Math.max(0, Math.ceil(this.#armed - this.now()))), this.#timer.await)
-          if (this.now() >= this.#armed) {
-            this.connection.handleTimeout(this.now())
-            this.notify()
-          }
+          if (this.now() >= this.#armed) this.#tick()
         }
       }
     })
   )
+
+  #tick(): void {
+    const now = this.now()
+    if (now >= this.#writeBy) {
+      this.#writeBy = Infinity
+      this.connection.disconnected(`the broker did not read for ${this.#writeDeadline} ms`)
+    } else this.connection.handleTimeout(now)
+    this.notify()
+  }
 
   #why(): string {
     const { failure, refusal } = this.connection

@@ -2,7 +2,8 @@
  * Turns messages and batches into the frames of their entries: metadata, compression, chunks, headers.
  */
 import { ProtoWriter } from "../internal/ProtoWriter.ts"
-import { BatchBuilder, HEADROOM } from "../wire/Batch.ts"
+import * as Slab from "../internal/Slab.ts"
+import { BatchBuilder, type Built, HEADROOM } from "../wire/Batch.ts"
 import * as Chunk from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
 import * as Compression from "../wire/Compression.ts"
@@ -35,12 +36,12 @@ export class EntryEncoder {
 
   /** The entry of a batch that is closed. */
   batch(batch: ClosedBatch, byKey: boolean): SendEntry {
-    const { bytes, count, end, first, highest, lastPayload, lowest, memory, publishTime, runs, since, start } = batch
+    const { built, bytes, count, first, highest, lastPayload, lowest, publishTime, runs, since } = batch
     if (count === 1) {
       // A batch of one goes as a plain message: its payload is at the end, behind the prefix.
       const metadata = this.#metadata(first, lowest, publishTime)
-      const frame = this.#payload(metadata, memory, end - lastPayload, end, lowest, lowest, 1)
-      return new SendEntry(this.#id, lowest, lowest, 1, false, bytes, since, [frame], runs)
+      const frame = this.#payload(metadata, built, built.end - lastPayload, lowest, lowest, 1)
+      return new SendEntry(this.#id, lowest, lowest, 1, false, bytes, since, [frame], runs, this.#heldBy(built))
     }
     // Numbers of batches by key lie among each other. The broker takes their last one for the whole of a batch, or it would see repeats.
     const sequence = byKey ? highest : lowest
@@ -56,8 +57,8 @@ export class EntryEncoder {
     if (first.keyIsBase64 === true) metadata.partitionKeyB64 = true
     if (first.orderingKey !== undefined) metadata.orderingKey = first.orderingKey
     if (first.replicateTo !== undefined) metadata.replicateTo = first.replicateTo
-    const frame = this.#payload(metadata, memory, start, end, sequence, highest, count)
-    return new SendEntry(this.#id, sequence, highest, count, true, bytes, since, [frame], runs)
+    const frame = this.#payload(metadata, built, built.start, sequence, highest, count)
+    return new SendEntry(this.#id, sequence, highest, count, true, bytes, since, [frame], runs, this.#heldBy(built))
   }
 
   /** The entry of a message that travels alone, or how many bytes it has that the broker does not take. */
@@ -71,11 +72,12 @@ export class EntryEncoder {
   ): SendEntry | number {
     const metadata = this.#metadata(message, sequence, wall)
     const size = message.payload.length
-    const entry = (frames: Frames) => new SendEntry(this.#id, sequence, sequence, 1, false, size, now, frames, runs)
+    const entry = (frames: Frames, slab?: Slab.Slab) =>
+      new SendEntry(this.#id, sequence, sequence, 1, false, size, now, frames, runs, slab)
     if (size <= maxMessageSize) {
       this.#builder.put(message.payload)
-      const { end, memory, start } = this.#builder.take()
-      return entry([this.#payload(metadata, memory, start, end, sequence, sequence, 1)])
+      const built = this.#builder.take()
+      return entry([this.#payload(metadata, built, built.start, sequence, sequence, 1)], this.#heldBy(built))
     }
     const payload = this.#compress(metadata, message.payload)
     if (payload.length <= maxMessageSize) {
@@ -121,12 +123,18 @@ export class EntryEncoder {
     return Compression.compress(this.#spec.compression, payload)
   }
 
-  /** A frame over a piece of memory that is the encoder's own: the header is written in front of it. */
+  /** What was compressed needs the memory it was built in no more. */
+  #heldBy({ slab }: Built): Slab.Slab | undefined {
+    if (this.#spec.compression === "none") return slab
+    Slab.release(slab)
+    return undefined
+  }
+
+  /** A frame over what was built, from `start` on: the header is written in front of it. */
   #payload(
     metadata: Metadata.MessageMetadata,
-    memory: Uint8Array,
+    { end, memory }: Built,
     start: number,
-    end: number,
     sequence: number,
     highest: number,
     count: number

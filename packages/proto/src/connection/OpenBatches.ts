@@ -1,14 +1,12 @@
 /**
  * The batches of a producer that still take messages: one for all, or one for every key.
  */
-import { BatchBuilder } from "../wire/Batch.ts"
+import { BatchBuilder, type Built } from "../wire/Batch.ts"
 import type { OutgoingMessage, Run, SendCompletion } from "./SendEntry.ts"
 
 /** A batch that is closed: its bytes with room for a header in front, and what is known of its messages. */
 export interface ClosedBatch {
-  readonly memory: Uint8Array
-  readonly start: number
-  readonly end: number
+  readonly built: Built
   readonly count: number
   /** Payload bytes, without the prefixes. */
   readonly bytes: number
@@ -29,7 +27,7 @@ const isPlain = (message: OutgoingMessage): boolean =>
 
 /** One batch being filled. */
 class OpenBatch {
-  readonly builder = new BatchBuilder()
+  readonly builder: BatchBuilder
   #runs: Array<Run> = []
   #first: OutgoingMessage | undefined = undefined
   #lowest = 0
@@ -38,6 +36,10 @@ class OpenBatch {
   #bytes = 0
   #since = 0
   #publishTime = 0
+
+  constructor(builder: BatchBuilder) {
+    this.builder = builder
+  }
 
   add(
     now: number,
@@ -77,7 +79,7 @@ class OpenBatch {
   close(): ClosedBatch {
     const { count } = this.builder
     const closed = {
-      ...this.builder.take(),
+      built: this.builder.take(),
       count,
       bytes: this.#bytes,
       first: this.#first!,
@@ -112,11 +114,14 @@ export class OpenBatches {
   byteLength = 0
   /** When the oldest message inside was submitted. */
   since = 0
-  readonly #single = new OpenBatch()
+  readonly #single: OpenBatch
   readonly #keyed = new Map<string | typeof NO_KEY, OpenBatch>()
 
-  constructor(byKey: boolean) {
+  /** `maxBytes` of a batch. */
+  constructor(byKey: boolean, maxBytes: number) {
     this.byKey = byKey
+    // The limit is looked at before a message is added, without what precedes it in the batch.
+    this.#single = new OpenBatch(new BatchBuilder(maxBytes + 64))
   }
 
   add(
@@ -133,7 +138,7 @@ export class OpenBatches {
       const key = keyOf(message)
       const known = this.#keyed.get(key)
       if (known !== undefined) batch = known
-      else this.#keyed.set(key, batch = new OpenBatch())
+      else this.#keyed.set(key, batch = new OpenBatch(new BatchBuilder(0, false)))
     }
     this.count++
     this.byteLength += batch.add(now, wall, message, sequence, completion, index)

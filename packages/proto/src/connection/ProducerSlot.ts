@@ -46,7 +46,7 @@ export class ProducerSlot {
     this.id = id
     this.spec = spec
     this.name = spec.name
-    this.#open = new OpenBatches(spec.batching?.byKey ?? false)
+    this.#open = new OpenBatches(spec.batching?.byKey ?? false, spec.batching?.maxBytes ?? 0)
     this.#encoder = new EntryEncoder(id, spec)
     this.maxMessageSize = maxMessageSize
     if (spec.initialSequenceId !== undefined) {
@@ -165,7 +165,7 @@ export class ProducerSlot {
     if (this.#open.count > 0 && this.spec.batching!.maxDelay <= 0) this.flush()
     while (this.#staged < this.#entries.length) {
       const entry = this.#entries.at(this.#staged++)!
-      entry.written = true
+      entry.stagings++
       let more = true
       for (const frame of entry.frames) for (const segment of frame) more = push(segment)
       if (!more) return
@@ -226,6 +226,7 @@ export class ProducerSlot {
         ? MessageId.make(-1n, -1n, partition)
         : MessageId.make(id.ledger, id.entry, id.partition >= 0 ? id.partition : partition, -1, 0, entry.firstChunk)
       if (entry.highest > this.lastPublished) this.lastPublished = entry.highest
+      entry.recycle()
       this.#settle(entry, { _tag: "Stored", id: stored, duplicate, batchSize: entry.isBatch ? entry.count : 0 }, events)
       if (to === from) return
     }

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Slab from "../internal/Slab.ts"
 import type * as MessageId from "../wire/MessageId.ts"
 import type * as Metadata from "../wire/Metadata.ts"
 import type { BrokerFailure } from "./Events.ts"
@@ -83,10 +84,12 @@ export class SendEntry {
   readonly runs: ReadonlyArray<Run>
   /** Receipts to come: one a chunk. */
   receipts: number
-  /** Whether any of it was handed to a socket. */
-  written = false
+  /** How often it was handed to a socket. */
+  stagings = 0
   firstChunk: MessageId.MessageId | undefined = undefined
   outcome: SendOutcome | undefined = undefined
+  /** What the frames are in. */
+  #slab: Slab.Slab | undefined
 
   constructor(
     producerId: number,
@@ -97,7 +100,8 @@ export class SendEntry {
     bytes: number,
     since: number,
     frames: ReadonlyArray<ReadonlyArray<Uint8Array>>,
-    runs: ReadonlyArray<Run>
+    runs: ReadonlyArray<Run>,
+    slab: Slab.Slab | undefined
   ) {
     this.producerId = producerId
     this.sequenceId = sequenceId
@@ -109,6 +113,21 @@ export class SendEntry {
     this.frames = frames
     this.runs = runs
     this.receipts = frames.length
+    this.#slab = slab
+  }
+
+  /** Whether any of it was handed to a socket. */
+  get written(): boolean {
+    return this.stagings > 0
+  }
+
+  /**
+   * The broker has confirmed it. Of an entry that was written once, it has then read every byte: the memory may be written again. An earlier socket may
+   * still have to write what was sent before on it.
+   */
+  recycle(): void {
+    if (this.#slab !== undefined && this.stagings === 1) Slab.release(this.#slab)
+    this.#slab = undefined
   }
 
   /** Tells everyone whose messages are in the entry. */

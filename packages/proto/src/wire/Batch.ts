@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Slab from "../internal/Slab.ts"
 import { ProtoReader } from "../internal/ProtoReader.ts"
 import { ProtoWriter, putVarint, varintLength } from "../internal/ProtoWriter.ts"
 import { readSingle, type SingleMetadata, writeSingle } from "./Metadata.ts"
@@ -11,20 +12,24 @@ import { WireFormatError } from "./WireFormatError.ts"
 /** Bytes kept free in front of a payload, so that its header can be written there without a copy. @category constants @since 0.1.0 */
 export const HEADROOM = 256
 
-const SLAB = 256 * 1024
-
 // Tags of `SingleMessageMetadata`.
 const PAYLOAD_SIZE = 3 << 3
 const SEQUENCE_ID = 8 << 3
 
-/** Memory handed out in one piece after another; a piece lives as long as someone refers to it. */
-class Slab {
-  memory = new Uint8Array(0)
-  at = 0
+const NONE = new Uint8Array(0)
+
+/** A payload in its memory. @category models @since 0.1.0 */
+export interface Built {
+  readonly memory: Uint8Array
+  readonly start: number
+  readonly end: number
+  /** What the memory belongs to. */
+  readonly slab: Slab.Slab
 }
 
 /**
- * Collects payloads in place: one batch at a time, in memory that is never written again once `take` has handed it out.
+ * Collects payloads in place: one batch at a time, in memory that is not written again once `take` has handed it out, until whoever has it
+ * releases the slab.
  *
  * @category codecs
  * @since 0.1.0
@@ -32,10 +37,22 @@ class Slab {
 export class BatchBuilder {
   /** Messages inside. */
   count = 0
-  readonly #slab = new Slab()
+  readonly #expected: number
+  readonly #pooled: boolean
+  #slab: Slab.Slab | undefined = undefined
+  #memory: Uint8Array = NONE
   readonly #writer = new ProtoWriter(256)
   #start = 0
   #end = 0
+
+  /**
+   * `expected`: bytes a batch will mostly have at most, so that it is not moved while it grows. `pooled`: whether to build in the large slabs that all
+   * share; one of many builders that are filled at the same time rather begins small.
+   */
+  constructor(expected = 0, pooled = true) {
+    this.#expected = Math.min(expected, Slab.SIZE / 2 - HEADROOM)
+    this.#pooled = pooled
+  }
 
   /** Bytes inside. */
   get byteLength(): number {
@@ -50,7 +67,7 @@ export class BatchBuilder {
     const head = writer.position
     const size = 4 + head + payload.length
     const at = this.#open(size, head)
-    const memory = this.#slab.memory
+    const memory = this.#memory
     const source = writer.buffer
     for (let index = 0; index < head; index++) memory[at + index] = source[index]!
     memory.set(payload, at + head)
@@ -62,7 +79,7 @@ export class BatchBuilder {
     const head = 2 + varintLength(payload.length) + varintLength(sequence)
     const size = 4 + head + payload.length
     let at = this.#open(size, head)
-    const memory = this.#slab.memory
+    const memory = this.#memory
     memory[at++] = PAYLOAD_SIZE
     at = putVarint(memory, at, payload.length)
     memory[at++] = SEQUENCE_ID
@@ -74,7 +91,7 @@ export class BatchBuilder {
   /** Makes room for a message of `size` bytes and writes the length of its metadata; gives the place of the metadata. */
   #open(size: number, head: number): number {
     this.#reserve(size)
-    const memory = this.#slab.memory
+    const memory = this.#memory
     const at = this.#end
     memory[at] = head >>> 24
     memory[at + 1] = head >>> 16
@@ -88,45 +105,56 @@ export class BatchBuilder {
   /** Puts a payload alone, without the prefix of a batch. */
   put(payload: Uint8Array): void {
     this.#reserve(payload.length)
-    this.#slab.memory.set(payload, this.#end)
+    this.#memory.set(payload, this.#end)
     this.#end += payload.length
     this.count++
   }
 
-  /** The collected bytes with {@link HEADROOM} bytes free in front; the builder is empty afterwards. */
-  take(): { readonly memory: Uint8Array; readonly start: number; readonly end: number } {
-    const taken = { memory: this.#slab.memory, start: this.#start, end: this.#end }
-    this.#slab.at = this.#end
+  /** The collected bytes, at least one payload, with {@link HEADROOM} bytes free in front; the builder is empty afterwards. */
+  take(): Built {
+    const slab = this.#slab!
+    const taken = { memory: this.#memory, start: this.#start, end: this.#end, slab }
+    slab.users++
+    slab.at = this.#end
     this.#start = this.#end = 0
     this.count = 0
     return taken
   }
 
-  /** Forgets what was collected. */
-  clear(): void {
-    this.#start = this.#end = 0
-    this.count = 0
+  /** No more batches: memory that nobody else needs may be used by others. */
+  dispose(): void {
+    if (this.#slab !== undefined) Slab.release(this.#slab)
+    this.#slab = undefined
+    this.#memory = NONE
   }
 
   #reserve(size: number): void {
-    const slab = this.#slab
     if (this.count === 0) {
-      const needed = HEADROOM + size
-      if (slab.at + needed > slab.memory.length) {
-        slab.memory = new Uint8Array(Math.max(SLAB, needed))
-        slab.at = 0
+      const needed = HEADROOM + Math.max(size, this.#expected)
+      let at = this.#slab?.at ?? 0
+      if (at + needed > this.#memory.length) {
+        this.#move(needed)
+        at = 0
       }
-      this.#start = this.#end = slab.at + HEADROOM
-      return
+      this.#start = this.#end = at + HEADROOM
+    } else if (this.#end + size > this.#memory.length) {
+      const length = this.byteLength
+      const from = this.#memory
+      const before = this.#slab!
+      // Whoever copies must not find the memory in use already.
+      before.users++
+      this.#move(HEADROOM + 2 * length + size)
+      this.#memory.set(from.subarray(this.#start, this.#end), HEADROOM)
+      Slab.release(before)
+      this.#start = HEADROOM
+      this.#end = HEADROOM + length
     }
-    if (this.#end + size <= slab.memory.length) return
-    const length = this.#end - this.#start
-    const memory = new Uint8Array(Math.max(SLAB, HEADROOM + 2 * length + size))
-    memory.set(slab.memory.subarray(this.#start, this.#end), HEADROOM)
-    slab.memory = memory
-    slab.at = 0
-    this.#start = HEADROOM
-    this.#end = HEADROOM + length
+  }
+
+  #move(size: number): void {
+    this.dispose()
+    this.#slab = this.#pooled ? Slab.acquire(size) : new Slab.Slab(size)
+    this.#memory = this.#slab.memory
   }
 }
 
