@@ -45,6 +45,10 @@ export class ConsumerImpl<A> implements Consumer<A> {
   #closed = false
   readonly #nackDelay: number
   readonly #letters: Letters
+  /** Values are payloads as they are. */
+  readonly #isRaw: boolean
+  /** Messages are handed out as they come: raw, and none is a dead letter. */
+  readonly #isPlain: boolean
 
   constructor(internals: Internals, options: ConsumerOptions<A>, spec: ConsumerSpec, scope: Scope.Scope) {
     this.#internals = internals
@@ -53,6 +57,8 @@ export class ConsumerImpl<A> implements Consumer<A> {
     this.#scope = scope
     this.subscription = options.subscription
     this.#schema = options.schema ?? (PulsarSchema.bytes as unknown as PulsarSchema.PulsarSchema<A>)
+    this.#isRaw = this.#schema === (PulsarSchema.bytes as unknown)
+    this.#isPlain = this.#isRaw && options.deadLetter === undefined
     this.#nackDelay = toMillis(options.nackDelay ?? "60 seconds")
     this.#letters = new Letters(internals, options, scope)
   }
@@ -190,7 +196,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
       const tired = this.#options.deadLetter === undefined
         ? []
         : messages.filter((message) => this.#letters.isTired(message))
-      if (tired.length === 0 && this.#schema === (PulsarSchema.bytes as unknown)) {
+      if (tired.length === 0 && this.#isRaw) {
         return Effect.succeed(messages.map((message) => new Message<A>(Raw, message, part)))
       }
       const fresh = tired.length === 0 ? messages : messages.filter((message) => !tired.includes(message))
@@ -232,9 +238,13 @@ export class ConsumerImpl<A> implements Consumer<A> {
         : Effect.fail(closed("the topic has ended")))
   }
 
-  get receive(): Effect.Effect<Message<A>, PulsarError> {
-    return Effect.map(this.receiveAll(1), ([message]) => message)
-  }
+  /** What is at hand is handed out without further effects: a loop over this is how most programs consume. */
+  readonly receive: Effect.Effect<Message<A>, PulsarError> = Effect.suspend(() => {
+    const taken = this.#isPlain ? this.#take(1) : undefined
+    return taken === undefined
+      ? Effect.map(this.receiveAll(1), ([message]) => message)
+      : Effect.succeed(new Message<A>(Raw, taken.messages[0]!, taken.part))
+  })
 
   receiveWithin(time: Duration.Input, max = TAKE): Effect.Effect<ReadonlyArray<Message<A>>, PulsarError> {
     return Effect.map(Effect.timeoutOption(this.receiveAll(max), time), Option.getOrElse(() => []))

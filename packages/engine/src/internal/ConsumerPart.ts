@@ -100,7 +100,9 @@ export class ConsumerPart {
     const { supervisor } = this.attachment
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
-    const messages = connection.consumers.take(driver.now(), this.slot, max)
+    // Within an entry nothing happens that a time is needed for.
+    const now = this.slot.isWithinEntry ? driver.recent : driver.now()
+    const messages = connection.consumers.take(now, this.slot, max)
     if (this.metrics.isDue(messages.length, !this.slot.hasMessages)) {
       this.metrics.tell(this.#totals)
       this.#sample()

@@ -30,6 +30,12 @@ const unfit = (error: { readonly message: string }): SendError =>
 const whole = (millis: number | undefined): number | undefined =>
   millis === undefined ? undefined : Math.min(Math.max(0, Math.trunc(millis) || 0), Number.MAX_SAFE_INTEGER)
 
+/** Whether nothing but a value is asked for: most messages of a hot path. */
+const isPlain = (options: SendOptions): boolean =>
+  options.key === undefined && options.keyBytes === undefined && options.properties === undefined &&
+  options.eventTime === undefined && options.orderingKey === undefined && options.sequenceId === undefined &&
+  options.deliverAt === undefined && options.deliverAfter === undefined && options.replicateTo === undefined
+
 export class ProducerImpl<A> implements Producer<A> {
   readonly topic: string
   readonly #core: Internals["core"]
@@ -143,6 +149,7 @@ export class ProducerImpl<A> implements Producer<A> {
   }
 
   #outgoing(payload: Uint8Array, options: SendOptions, isNull: boolean): OutgoingMessage {
+    if (!isNull && isPlain(options)) return { payload }
     return {
       payload,
       key: options.keyBytes === undefined ? options.key : Buffer.from(options.keyBytes).toString("base64"),

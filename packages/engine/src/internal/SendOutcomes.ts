@@ -118,7 +118,7 @@ export class Pending implements SendCompletion, Submitted {
 /** Many sends, one completion. */
 export class Many {
   /** Of those that were stored. */
-  readonly receipts: Array<Receipt>
+  readonly receipts: Array<Receipt> = []
   readonly sizes: Uint32Array
   /** By message: 1 when it was stored, 2 when that is unknown. */
   readonly #outcomes: Uint8Array
@@ -127,7 +127,7 @@ export class Many {
   onDone: () => void = () => undefined
 
   constructor(count: number) {
-    this.receipts = Array.from({ length: count })
+    this.receipts.length = count
     this.sizes = new Uint32Array(count)
     this.#outcomes = new Uint8Array(count)
     this.left = count

@@ -69,6 +69,11 @@ export class ConsumerSlot {
     return this.#queue.length > 0
   }
 
+  /** The next message is of a batch that others were taken of, and the time of taking it makes no difference. */
+  get isWithinEntry(): boolean {
+    return this.#queue.peek()?.cursor !== undefined && this.spec.ackTimeout <= 0
+  }
+
   // -------------------------------------------------------------------------------------------------------------------------------
   // Permits
 
