@@ -20,6 +20,9 @@ export const FRAME_PADDING = 10 * 1024
 const MAGIC_CHECKSUM = 0x0e01
 const MAGIC_BROKER_ENTRY = 0x0e02
 
+/** A frame that comes in pieces gets memory for so many bytes on its word alone: the default batch with its headers. */
+const AT_ONCE = 256 * 1024
+
 const readU32 = (bytes: Uint8Array, at: number): number =>
   ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
 
@@ -216,8 +219,11 @@ export class FrameDecoder {
     if (taken <= 0) return 0
     const held = this.#end - this.#at
     if (this.#end + taken > this.#owned) {
-      // Grow by what is there, not by what a length field promises.
-      const grown = new Uint8Array(Math.max(held + taken, Math.min(2 * held, this.ceiling + 4)))
+      // A frame of common size gets its memory at once; beyond that it grows by what is there, not by what a length field promises.
+      const promised = held < 4 ? 0 : Math.min(4 + readU32(this.buffer, this.#at), this.ceiling + 4)
+      const grown = new Uint8Array(
+        Math.max(held + taken, promised <= AT_ONCE ? promised : Math.min(2 * held, promised))
+      )
       grown.set(this.buffer.subarray(this.#at, this.#end))
       this.#use(grown, 0, held, grown.length)
     }
