@@ -83,42 +83,51 @@ const produceFibers: Program = ({ count, size, topic }) =>
     )
   })
 
-const subscribe = (topic: string) =>
+const subscribe = (topic: string, reuseMemory = false) =>
   Effect.flatMap(Random.nextIntBetween(0, 0x7fff_ffff), (unique) =>
     Consumer.make({
       topic,
       subscription: `bench-${unique}`,
       type: "exclusive",
       initialPosition: "earliest",
-      receiverQueue: 1000
+      receiverQueue: 1000,
+      reuseMemory
     }))
 
-const consumeBatch: Program = ({ count, topic }) =>
+const consumeBatch: Program = ({ count, size, topic }) =>
   timed(
     count,
     Effect.gen(function*() {
-      const consumer = yield* subscribe(topic)
+      const consumer = yield* subscribe(topic, true)
+      let bytes = 0
       yield* consumer.stream.pipe(
         Stream.take(count),
         Stream.runForEachArray((messages) =>
           Effect.sync(() => {
-            for (const message of messages) message.ackUnsafe()
+            for (const message of messages) {
+              bytes += message.value.length
+              message.ackUnsafe()
+            }
           })
         )
       )
+      if (bytes !== count * size) return yield* Effect.die(new Error(`${bytes} bytes of ${count * size} were received`))
       yield* consumer.flushAcks
     })
   )
 
-const consumeOne: Program = ({ count, topic }) =>
+const consumeOne: Program = ({ count, size, topic }) =>
   timed(
     count,
     Effect.gen(function*() {
       const consumer = yield* subscribe(topic)
+      let bytes = 0
       for (let received = 0; received < count; received++) {
         const message = yield* consumer.receive
+        bytes += message.value.length
         yield* message.ack
       }
+      if (bytes !== count * size) return yield* Effect.die(new Error(`${bytes} bytes of ${count * size} were received`))
       yield* consumer.flushAcks
     })
   )

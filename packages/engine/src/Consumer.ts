@@ -69,6 +69,13 @@ export interface ConsumerOptions<A = Uint8Array> {
   readonly ackGroupSize?: number | undefined
   /** Acknowledge single messages of a batch; the broker must have that on. Default `false`. */
   readonly batchIndexAck?: boolean | undefined
+  /**
+   * Use the memory of messages again once all of an entry are acknowledged through `ack` of the message: for large messages at high rates, where the
+   * collector takes half of the processor. A message's bytes are gone when it is acknowledged: a raw `value`, or bytes within one, must not be kept, and
+   * reading `value`, `key`, `properties`, `eventTime`, `sequenceId`, `orderingKey` or `schemaVersion` then throws `MemoryReused` for a raw value or a
+   * message of a batch. Values of other schemas stay. Connections without TLS. Default `false`.
+   */
+  readonly reuseMemory?: boolean | undefined
   /** Put messages aside that were delivered too often. Shared and Key_Shared only. */
   readonly deadLetter?: DeadLetterOptions | undefined
   /** Only the newest message of each key; persistent topics, exclusive or failover. Default `false`. */
@@ -260,6 +267,7 @@ export const make = <A = Uint8Array>(
         maxBytes: Chunk.defaultLimits.maxBytes
       },
       autoAckOldestChunk: false,
+      reuseMemory: options.reuseMemory ?? false,
       stallTimeout: toMillis(options.stallTimeout ?? "60 seconds")
     }
     const scope = yield* Scope.Scope

@@ -15,6 +15,7 @@ import { Producers } from "./connection/Producers.ts"
 import { type RequestOutcome, Requests } from "./connection/Requests.ts"
 import { Session } from "./connection/Session.ts"
 import { Outbox } from "./internal/Outbox.ts"
+import * as ReadMemory from "./ReadMemory.ts"
 import { type AllowList, isAllowed } from "./ServiceUrl.ts"
 import * as Commands from "./wire/Commands.ts"
 import * as Frame from "./wire/Frame.ts"
@@ -139,8 +140,8 @@ export class Connection {
   // The five verbs
 
   /**
-   * Takes bytes of the socket, which belong to the connection from now on. A stream that cannot be understood ends the connection:
-   * `state` is then `failed` and `failure` says why.
+   * Takes bytes of the socket, which belong to the connection from now on, with one share in their memory if that is a piece of `ReadMemory`. A stream
+   * that cannot be understood ends the connection: `state` is then `failed` and `failure` says why.
    */
   handleBytes(now: number, bytes: Uint8Array): void {
     if (this.state === "failed" || this.state === "closing") return
@@ -150,6 +151,7 @@ export class Connection {
         this.#keepalive.frame(now)
         this.#frame(now)
       }
+      ReadMemory.release(bytes)
     } catch (error) {
       if (!(error instanceof WireFormatError)) throw error
       this.#fail({ _tag: "Protocol", error })
@@ -270,6 +272,8 @@ export class Connection {
       case Commands.Type.PONG:
         return
       default:
+        // Who keeps what of it is not followed: its memory stays.
+        ReadMemory.retain(buffer)
         this.#command(now, Commands.decode(buffer.subarray(commandStart, commandEnd)))
     }
   }

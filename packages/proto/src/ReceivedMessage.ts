@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import type { BatchAcks } from "./connection/Acks.ts"
+import type { Lease } from "./ReadMemory.ts"
 import type { BatchCursor } from "./wire/Batch.ts"
 import * as MessageId from "./wire/MessageId.ts"
 import {
@@ -21,6 +22,16 @@ export interface ReceivedEntry {
   readonly redeliveryCount: number
   readonly brokerEntry: BrokerEntryMetadata | undefined
   readonly chunks: ReadonlyArray<MessageId.MessageId> | undefined
+  /** The messages' share in memory that is used again when they are acknowledged; `undefined` when it is theirs for good. */
+  readonly lease: Lease | undefined
+}
+
+/** Something of a message was read after it was acknowledged, when its memory is used again. @category errors @since 0.1.0 */
+export class MemoryReused extends Error {
+  constructor() {
+    super("the bytes of a message are gone once it is acknowledged: its consumer uses their memory again")
+    this.name = "MemoryReused"
+  }
 }
 
 /** @category models @since 0.1.0 */
@@ -42,6 +53,8 @@ export class ReceivedMessage {
   #id: MessageId.MessageId | undefined = undefined
   #single: SingleMetadata | undefined = undefined
   #payload: Uint8Array | undefined = undefined
+  #lease: Lease | undefined
+  #isForgotten = false
 
   private constructor(
     entry: ReceivedEntry,
@@ -63,6 +76,8 @@ export class ReceivedMessage {
     this.#singleStart = singleStart
     this.#start = start
     this.#end = end
+    this.#lease = entry.lease
+    entry.lease?.retain()
   }
 
   /** The one message of an entry, its payload decompressed. */
@@ -83,13 +98,27 @@ export class ReceivedMessage {
     )
   }
 
+  /** Gives up the message's share in memory that is used again, if it is such memory: from now on reading what was in it throws `MemoryReused`. */
+  forget(): void {
+    if (this.#lease === undefined) return
+    this.#lease.release()
+    this.#lease = undefined
+    this.#isForgotten = true
+  }
+
+  #check(): void {
+    if (this.#isForgotten) throw new MemoryReused()
+  }
+
   /** The payload, decompressed. A view: copy it to keep it longer than the work on the message. */
   get payload(): Uint8Array {
+    this.#check()
     return this.#payload ??= this.#bytes.subarray(this.#start, this.#end)
   }
 
   /** What is particular to the message within its batch. */
   get single(): SingleMetadata | undefined {
+    this.#check()
     return this.#singleStart < 0
       ? undefined
       : this.#single ??= readSingle(this.#bytes, this.#singleStart, this.#start)
@@ -143,6 +172,7 @@ export class ReceivedMessage {
   }
 
   get schemaVersion(): Uint8Array | undefined {
+    this.#check()
     return this.metadata.schemaVersion
   }
 

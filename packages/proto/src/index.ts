@@ -23,7 +23,8 @@ export {
   type SendOutcome,
   type UnknownReason
 } from "./connection/SendEntry.ts"
-export { type ReceivedEntry, ReceivedMessage } from "./ReceivedMessage.ts"
+export * as ReadMemory from "./ReadMemory.ts"
+export { MemoryReused, type ReceivedEntry, ReceivedMessage } from "./ReceivedMessage.ts"
 export * as Routing from "./Routing.ts"
 export * as ServiceUrl from "./ServiceUrl.ts"
 export * as TopicName from "./TopicName.ts"

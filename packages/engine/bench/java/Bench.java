@@ -44,7 +44,7 @@ public final class Bench {
                 try {
                     answer = switch (words[0]) {
                         case "produce" -> produce(client, size, count, words[3]);
-                        case "consume" -> consume(client, count, words[3]);
+                        case "consume" -> consume(client, size, count, words[3]);
                         case "single" -> single(client, size, count, words[3]);
                         case "latency" -> latency(client, size, count, words[3]);
                         default -> "{\"error\": \"unknown work\"}";
@@ -116,14 +116,20 @@ public final class Bench {
                 .receiverQueueSize(1000).subscribe();
     }
 
-    private static String consume(PulsarClient client, int count, String topic) throws Exception {
+    private static String consume(PulsarClient client, int size, int count, String topic) throws Exception {
         AtomicReference<Consumer<byte[]>> open = new AtomicReference<>();
         String figures = timed(count, () -> {
             Consumer<byte[]> consumer = subscribe(client, topic);
             open.set(consumer);
             CompletableFuture<Void> last = null;
+            long bytes = 0;
             for (int i = 0; i < count; i++) {
-                last = consumer.acknowledgeAsync(consumer.receive());
+                Message<byte[]> message = consumer.receive();
+                bytes += message.getData().length;
+                last = consumer.acknowledgeAsync(message);
+            }
+            if (bytes != (long) count * size) {
+                throw new IllegalStateException(bytes + " bytes were received");
             }
             last.get();
         }, null);

@@ -10,14 +10,14 @@ import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Net from "node:net"
+import { ReadMemory } from "@perigee/proto"
 
-/** Memory of a new connection; each piece is twice the one before, up to the largest. */
+/** Memory of a new connection; each piece is twice the one before, up to those that are used again. */
 const FIRST_PIECE = 64 * 1024
-const LARGEST_PIECE = 1024 * 1024
 /** Least room for a read: what is left of a piece below it stays unused. */
 const LEAST_ROOM = 16 * 1024
 /** Bytes that may lie here unread before the broker has to wait. */
-const READ_AHEAD = 2 * LARGEST_PIECE
+const READ_AHEAD = 2 * ReadMemory.PIECE
 
 const socketError = (reason: Socket.SocketErrorReason): Socket.SocketError => new Socket.SocketError({ reason })
 const closed = (code: number) => socketError(new Socket.SocketCloseError({ code }))
@@ -28,7 +28,7 @@ type Resume<A> = (effect: Effect.Effect<A, Socket.SocketError>) => void
 class Arrivals {
   /** Makes the broker go on sending. */
   onRoom: () => void = () => undefined
-  #piece: Uint8Array<ArrayBuffer> = Buffer.allocUnsafeSlow(FIRST_PIECE)
+  #piece = ReadMemory.acquire(FIRST_PIECE)
   #at = 0
   #chunks: Array<Uint8Array> = []
   #bytes = 0
@@ -39,7 +39,9 @@ class Arrivals {
   /** Memory for the next read. */
   room(): Uint8Array {
     if (this.#piece.length - this.#at < LEAST_ROOM) {
-      this.#piece = Buffer.allocUnsafeSlow(Math.min(2 * this.#piece.length, LARGEST_PIECE))
+      const size = Math.min(2 * this.#piece.length, ReadMemory.PIECE)
+      ReadMemory.release(this.#piece)
+      this.#piece = ReadMemory.acquire(size)
       this.#at = 0
     }
     return this.#piece.subarray(this.#at)
@@ -47,7 +49,10 @@ class Arrivals {
 
   /** `count` bytes were read into the memory given last. Says whether there may be more. */
   read(count: number): boolean {
-    this.#chunks.push(this.#piece.subarray(this.#at, this.#at + count))
+    const chunk = this.#piece.subarray(this.#at, this.#at + count)
+    // The share of the chunk goes to the connection with it.
+    ReadMemory.retain(chunk)
+    this.#chunks.push(chunk)
     this.#at += count
     this.#bytes += count
     this.#deliver()

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import { Deque } from "../internal/Deque.ts"
+import { Lease, retain } from "../ReadMemory.ts"
 import { ReceivedMessage } from "../ReceivedMessage.ts"
 import { BatchCursor } from "../wire/Batch.ts"
 import { ChunkAssembler } from "../wire/Chunk.ts"
@@ -141,11 +142,13 @@ export class ConsumerSlot {
       this.replenish(push)
       return
     }
+    let lease: Lease | undefined
     let id = delivery.messageId
     let chunks: ReadonlyArray<MessageId.MessageId> | undefined
     let whole = metadata
     let bytes = payload
     if (metadata.chunkCount !== undefined && metadata.chunkId !== undefined && metadata.chunkCount > 1) {
+      retain(payload)
       const result = this.chunks.add(now, metadata, id, payload, (ids) => this.#abandoned(now, ids))
       if (result._tag !== "Complete") {
         this.#consumed++
@@ -160,7 +163,8 @@ export class ConsumerSlot {
       bytes = result.payload
       chunks = result.ids
       id = { ...id, firstChunk: result.ids[0] }
-    }
+    } else if (this.spec.reuseMemory === true) lease = new Lease(payload)
+    else retain(payload)
     this.#queue.push({
       id,
       metadata: whole,
@@ -171,6 +175,7 @@ export class ConsumerSlot {
       chunks,
       arrivedAt: now,
       permits,
+      lease,
       repaid: 0,
       cursor: undefined
     })
@@ -205,6 +210,7 @@ export class ConsumerSlot {
           this.totals.received++
           this.totals.bytes += payload.length
         }
+        entry.lease?.release()
         continue
       }
       if (entry.cursor === undefined) {
@@ -212,6 +218,7 @@ export class ConsumerSlot {
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload === undefined) {
           this.#queue.shift()
+          entry.lease?.release()
           this.#leave(entry.permits, entry.payload.length)
           continue
         }
@@ -260,6 +267,7 @@ export class ConsumerSlot {
       if (message === undefined) {
         // Whole, or cut: what is missing was never there, its permits are repaid.
         this.#queue.shift()
+        entry.lease?.release()
         this.#leave(entry.permits - entry.repaid, entry.payload.length)
         return
       }
@@ -276,6 +284,7 @@ export class ConsumerSlot {
       this.totals.bytes += cursor.end - cursor.start
       if (cursor.index === size) {
         this.#queue.shift()
+        entry.lease?.release()
         this.#leave(0, entry.payload.length)
         return
       }
@@ -320,8 +329,9 @@ export class ConsumerSlot {
   // -------------------------------------------------------------------------------------------------------------------------------
   // Acknowledgement and redelivery
 
-  /** Acknowledges one message; `false` when its position makes no sense. */
+  /** Acknowledges one message; `false` when its position makes no sense. With `reuseMemory` its bytes are gone. */
   ack(now: number, message: ReceivedMessage): boolean {
+    message.forget()
     if (this.spec.ackTimeout > 0) this.unacked.delete(this.#tracking(message.id))
     this.totals.acked++
     if (message.batch !== undefined) return this.acks.member(now, message.batch, message.batchIndex)

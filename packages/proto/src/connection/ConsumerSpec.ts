@@ -45,6 +45,8 @@ export interface ConsumerSpec {
   readonly batchIndexAck: boolean
   readonly chunks: ChunkLimits
   readonly autoAckOldestChunk: boolean
+  /** Whether the memory of a message is used again once it is acknowledged: its bytes are gone then. Default false. */
+  readonly reuseMemory?: boolean | undefined
   /** How long a consumer with permits may hear nothing before that is reported; 0 for never. */
   readonly stallTimeout: number
 }

@@ -9,6 +9,7 @@
 import { ProtoWriter } from "../internal/ProtoWriter.ts"
 import * as Crc32c from "./Crc32c.ts"
 import { type BrokerEntryMetadata, readBrokerEntry, writeBrokerEntry } from "./Metadata.ts"
+import * as ReadMemory from "../ReadMemory.ts"
 import { WireFormatError } from "./WireFormatError.ts"
 
 /** The largest message a broker takes unless it says otherwise: 5 MiB. @category constants @since 0.1.0 */
@@ -207,6 +208,10 @@ export class FrameDecoder {
   }
 
   #use(buffer: Uint8Array, at: number, end: number, owned = 0): void {
+    if (buffer.buffer !== this.buffer.buffer) {
+      ReadMemory.retain(buffer)
+      ReadMemory.release(this.buffer)
+    }
     this.buffer = buffer
     this.#at = at
     this.#end = end

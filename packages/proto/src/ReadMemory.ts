@@ -1,0 +1,82 @@
+/**
+ * Memory that connections read into, and read into again when nothing of what was in it is needed any more.
+ *
+ * Pieces are counted by those who need them: the transport that reads into one, each chunk on its way to a connection, the connection with a frame that
+ * is not complete, each entry that is to be taken or was handed out. Whoever is not sure, or does not know of this, just does not give up its share: then
+ * the collector decides, as with any memory. Memory that is no piece is nobody's business here.
+ *
+ * @since 0.1.0
+ */
+
+/** Length of a piece that is kept for later. Smaller ones are what connections begin with. @category constants @since 0.1.0 */
+export const PIECE = 1024 * 1024
+
+/** Pieces kept for later, of a thread. */
+const KEPT = 16
+
+interface Piece {
+  readonly memory: Uint8Array<ArrayBuffer>
+  shares: number
+}
+
+const pieces = new WeakMap<ArrayBufferLike, Piece>()
+const kept: Array<Piece> = []
+
+// Chunks and entries come in runs from the same piece.
+let lastBuffer: ArrayBufferLike | undefined
+let lastPiece: Piece | undefined
+
+const pieceOf = (view: Uint8Array): Piece | undefined => {
+  const { buffer } = view
+  if (buffer !== lastBuffer) {
+    lastBuffer = buffer
+    lastPiece = pieces.get(buffer)
+  }
+  return lastPiece
+}
+
+/** A piece of `size` bytes, with one share, its content undefined. @category constructors @since 0.1.0 */
+export const acquire = (size: number): Uint8Array<ArrayBuffer> => {
+  const again = size === PIECE ? kept.pop() : undefined
+  if (again !== undefined) {
+    again.shares = 1
+    return again.memory
+  }
+  const memory = new Uint8Array(size)
+  pieces.set(memory.buffer, { memory, shares: 1 })
+  return memory
+}
+
+/** One share more in the piece that `view` lies in. @category combinators @since 0.1.0 */
+export const retain = (view: Uint8Array): void => {
+  const piece = pieceOf(view)
+  if (piece !== undefined) piece.shares++
+}
+
+/** One share less; after the last, the memory is written again. @category combinators @since 0.1.0 */
+export const release = (view: Uint8Array): void => {
+  const piece = pieceOf(view)
+  if (piece === undefined) return
+  piece.shares--
+  if (piece.shares === 0 && piece.memory.length === PIECE && kept.length < KEPT) kept.push(piece)
+}
+
+/** A share that several messages of one entry have together. @category models @since 0.1.0 */
+export class Lease {
+  readonly #view: Uint8Array
+  #holders = 1
+
+  constructor(view: Uint8Array) {
+    this.#view = view
+    retain(view)
+  }
+
+  retain(): void {
+    this.#holders++
+  }
+
+  release(): void {
+    this.#holders--
+    if (this.#holders === 0) release(this.#view)
+  }
+}
