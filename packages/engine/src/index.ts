@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 export { MessageId } from "@perigee/proto/wire"
-export { type BrokerFailure, Routing, type SubscriptionType } from "@perigee/proto"
+export { type BrokerFailure, MemoryReused, Routing, type SubscriptionType } from "@perigee/proto"
 export * as Auth from "./Auth.ts"
 export * as Consumer from "./Consumer.ts"
 export { type DialRequest, Transport } from "./driver/Transport.ts"

@@ -142,15 +142,15 @@ export class Driver {
         this.#armed = this.#due
         if (this.#armed === Infinity) yield* this.#timer.await
         else {
-          yield* Effect.raceFirst(Effect.sleep(Math.max(0, Math.ceil(this.#armed - this.now()))), this.#timer.await)
-          if (this.now() >= this.#armed) this.#tick()
+          yield* Effect.raceFirst(Effect.sleep(Math.max(0, Math.round(this.#armed - this.now()))), this.#timer.await)
+          // Timers of the platform know whole milliseconds, its clock knows parts of them: to sleep again for a rest would double a short time.
+          if (this.now() > this.#armed - 1) this.#tick(Math.max(this.now(), this.#armed))
         }
       }
     })
   )
 
-  #tick(): void {
-    const now = this.now()
+  #tick(now: number): void {
     if (now >= this.#writeBy) {
       this.#writeBy = Infinity
       this.connection.disconnected(`the broker did not read for ${this.#writeDeadline} ms`)

@@ -17,7 +17,8 @@ export interface DialRequest {
 }
 
 /**
- * Gives sockets: acquiring a socket's reader is one dial. Replace it to go through a tunnel, a simulated network, or into a test's broker.
+ * Gives sockets: acquiring a socket's reader is one dial. Replace it to go through a tunnel, a simulated network, or into a test's broker. What is
+ * written may be written over once the broker has confirmed it: a way without a kernel in it copies what it is given.
  *
  * @category services
  * @since 0.1.0

@@ -1,7 +1,7 @@
 /** What changes under a consumer of a real broker: partitions, topics of a pattern, other consumers; and a listener. */
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { Consumer, Producer, PulsarClient } from "../../src/index.ts"
+import { Consumer, MemoryReused, type Message, Producer, PulsarClient } from "../../src/index.ts"
 import { bytes, text } from "../support/client.ts"
 import { PulsarBroker, skipReason } from "../support/PulsarBroker.ts"
 
@@ -52,6 +52,39 @@ describe.skipIf(skipReason() !== undefined)("a consumer of Apache Pulsar", () =>
           const back = yield* Producer.make({ topic: `persistent://${namespace}/want-1`, batching: false })
           yield* back.send(bytes("z"))
           assert.strictEqual(text((yield* consumer.receive).value), "z")
+        }).pipe(Effect.scoped))
+      it.effect("that uses memory again reads every message whole until it is acknowledged, late ones too", () =>
+        Effect.gen(function*() {
+          const count = 20_000
+          const topic = `persistent://${yield* (yield* PulsarBroker).namespace()}/again`
+          const producer = yield* Producer.make({ topic })
+          const value = (index: number) => new Uint8Array(600 + (index % 900)).fill(index & 0xff)
+          for (let from = 0; from < count; from += 500) {
+            yield* producer.sendAll(
+              Array.from({ length: 500 }, (_, at) => ({ key: `k${from + at}`, value: value(from + at) }))
+            )
+          }
+          const consumer = yield* Consumer.make({ ...earliest, topic, reuseMemory: true })
+          // One in a hundred waits until thousands of others were read into the memory around it.
+          const late: Array<{ readonly index: number; readonly message: Message<Uint8Array> }> = []
+          const settle = ({ index, message }: typeof late[number]) => {
+            assert.strictEqual(message.key, `k${index}`)
+            assert.isTrue(Buffer.from(message.value).equals(value(index)))
+            message.ackUnsafe()
+            assert.throws(() => message.value, MemoryReused)
+            assert.throws(() => message.key, MemoryReused)
+          }
+          for (let index = 0; index < count;) {
+            for (const message of yield* consumer.receiveAll()) {
+              const one = { index: index++, message }
+              if (one.index % 100 === 7) late.push(one)
+              else settle(one)
+              if (late.length > 100) settle(late.shift()!)
+            }
+          }
+          for (const one of late) settle(one)
+          yield* consumer.flushAcks
+          assert.strictEqual((yield* consumer.stats).acked, count)
         }).pipe(Effect.scoped))
       it.effect("of partitions follows their number, and so does a producer", () =>
         Effect.gen(function*() {
