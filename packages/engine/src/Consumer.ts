@@ -71,9 +71,10 @@ export interface ConsumerOptions<A = Uint8Array> {
   readonly batchIndexAck?: boolean | undefined
   /**
    * Use the memory of messages again once all of an entry are acknowledged through `ack` of the message: for large messages at high rates, where the
-   * collector takes half of the processor. A message's bytes are gone when it is acknowledged: a raw `value`, or bytes within one, must not be kept, and
-   * reading `value`, `key`, `properties`, `eventTime`, `sequenceId`, `orderingKey` or `schemaVersion` then throws `MemoryReused` for a raw value or a
-   * message of a batch. Values of other schemas stay. Connections without TLS. Default `false`.
+   * collector takes half of the processor. A message's bytes are gone when it is acknowledged: a raw `value`, or a value that a schema made of views of
+   * the bytes, must not be kept, and reading a raw `value`, `key`, `properties`, `eventTime`, `sequenceId`, `orderingKey` or `isNull` throws
+   * `MemoryReused`. Whoever sends a raw value on acknowledges it after the receipt. Connections without TLS; elsewhere nothing is used again, but the
+   * rules are the same. Default `false`.
    */
   readonly reuseMemory?: boolean | undefined
   /** Put messages aside that were delivered too often. Shared and Key_Shared only. */

@@ -140,8 +140,7 @@ export class Connection {
   // The five verbs
 
   /**
-   * Takes bytes of the socket, which belong to the connection from now on, with one share in their memory if that is a piece of `ReadMemory`. A stream
-   * that cannot be understood ends the connection: `state` is then `failed` and `failure` says why.
+   * Takes bytes of the socket, which belong to the connection from now on, with the share that `ReadMemory.send` gave them, if it did. A stream that cannot be understood ends the connection: `state` is then `failed` and `failure` says why.
    */
   handleBytes(now: number, bytes: Uint8Array): void {
     if (this.state === "failed" || this.state === "closing") return
@@ -151,7 +150,7 @@ export class Connection {
         this.#keepalive.frame(now)
         this.#frame(now)
       }
-      ReadMemory.release(bytes)
+      ReadMemory.received(bytes)
     } catch (error) {
       if (!(error instanceof WireFormatError)) throw error
       this.#fail({ _tag: "Protocol", error })
@@ -170,7 +169,10 @@ export class Connection {
     for (const request of this.#requests.expire(now)) this.#ended(now, request.kind, request.id, { _tag: "TimedOut" })
   }
 
-  /** Bytes to write, about `limit` at most, in segments; empty when there is nothing. Call again after they are written. */
+  /**
+   * Bytes to write, about `limit` at most, in segments; empty when there is nothing. Call again after they are written. They may be written over once the
+   * broker has confirmed what is in them.
+   */
   pollTransmit(limit = 256 * 1024): Array<Uint8Array> {
     if (this.#outbox.bytes < limit) this.producers.stage(limit - this.#outbox.bytes)
     return this.#outbox.take(limit)

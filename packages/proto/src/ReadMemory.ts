@@ -56,9 +56,27 @@ export const retain = (view: Uint8Array): void => {
 /** One share less; after the last, the memory is written again. @category combinators @since 0.1.0 */
 export const release = (view: Uint8Array): void => {
   const piece = pieceOf(view)
-  if (piece === undefined) return
+  if (piece === undefined || piece.shares === 0) return
   piece.shares--
   if (piece.shares === 0 && piece.memory.length === PIECE && kept.length < KEPT) kept.push(piece)
+}
+
+const travelling = new WeakSet<Uint8Array>()
+
+/** Gives a chunk that was read a share of its own, which goes with it to whoever reads it. @category combinators @since 0.1.0 */
+export const send = (chunk: Uint8Array): void => {
+  travelling.add(chunk)
+  retain(chunk)
+}
+
+/**
+ * The chunk was read: its share is given up, once. One that was cut up or copied on its way has none to give up, and the piece it was sent with stays.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const received = (chunk: Uint8Array): void => {
+  if (travelling.delete(chunk)) release(chunk)
 }
 
 /** A share that several messages of one entry have together. @category models @since 0.1.0 */
@@ -66,16 +84,17 @@ export class Lease {
   readonly #view: Uint8Array
   #holders = 1
 
+  /** With one holder. */
   constructor(view: Uint8Array) {
     this.#view = view
     retain(view)
   }
 
-  retain(): void {
+  join(): void {
     this.#holders++
   }
 
-  release(): void {
+  leave(): void {
     this.#holders--
     if (this.#holders === 0) release(this.#view)
   }

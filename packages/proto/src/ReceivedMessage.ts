@@ -77,7 +77,7 @@ export class ReceivedMessage {
     this.#start = start
     this.#end = end
     this.#lease = entry.lease
-    entry.lease?.retain()
+    entry.lease?.join()
   }
 
   /** The one message of an entry, its payload decompressed. */
@@ -101,7 +101,7 @@ export class ReceivedMessage {
   /** Gives up the message's share in memory that is used again, if it is such memory: from now on reading what was in it throws `MemoryReused`. */
   forget(): void {
     if (this.#lease === undefined) return
-    this.#lease.release()
+    this.#lease.leave()
     this.#lease = undefined
     this.#isForgotten = true
   }
@@ -146,7 +146,8 @@ export class ReceivedMessage {
   }
 
   get orderingKey(): Uint8Array | undefined {
-    return (this.single ?? this.metadata).orderingKey
+    const { orderingKey } = this.single ?? this.metadata
+    return this.#lease === undefined ? orderingKey : orderingKey?.slice()
   }
 
   get properties(): Properties {
@@ -172,7 +173,6 @@ export class ReceivedMessage {
   }
 
   get schemaVersion(): Uint8Array | undefined {
-    this.#check()
     return this.metadata.schemaVersion
   }
 

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import type { ProducerSlot } from "../src/connection/ProducerSlot.ts"
 import { Connection } from "../src/Connection.ts"
 import * as Commands from "../src/wire/Commands.ts"
 import * as Frame from "../src/wire/Frame.ts"
@@ -8,7 +9,7 @@ import { Dice } from "./support/Dice.ts"
 /** A socket that reads the memory it was given late, and a broker behind it. */
 class LateSocket {
   /** Sequence ids of the entries that arrived whole and were not confirmed. */
-  readonly arrived: Array<{ readonly from: number; readonly to: number }> = []
+  readonly arrived: Array<{ readonly producerId: number; readonly from: number; readonly to: number }> = []
   readonly #segments: Array<Uint8Array> = []
   readonly #decoder = new Frame.FrameDecoder()
 
@@ -31,14 +32,17 @@ class LateSocket {
       if (command.type !== Type.SEND) continue
       const { computed, expected } = Frame.readPayload(buffer, commandEnd, frameEnd)
       assert.strictEqual(computed, expected, "an entry was written over before it was sent")
-      const { highestSequenceId, sequenceId } = command.send!
+      const { highestSequenceId, producerId, sequenceId } = command.send!
       this.arrived.push({
+        producerId: Number(producerId),
         from: Number(sequenceId),
         to: Object.hasOwn(command.send!, "highestSequenceId") ? Number(highestSequenceId) : Number(sequenceId)
       })
     }
   }
 }
+
+const ignored = { onSend: () => undefined }
 
 const connected = (): { readonly connection: Connection; readonly socket: LateSocket } => {
   const connection = new Connection()
@@ -66,23 +70,28 @@ describe("the memory that entries are built in", () => {
       const dice = new Dice(seed)
       const slot = producer({
         batching: { maxMessages: 1 + dice.one(100), maxBytes: 128 * 1024, maxDelay: 1, byKey: seed % 3 === 0 },
+        compression: seed === 6 ? "lz4" : "none",
         maxPending: 3000,
         sendTimeout: 0
       })
+      // Another producer takes turns with the same memory.
+      const other = producer({ maxPending: 3000, sendTimeout: 0 }, 8)
       const outcomes = new Outcomes()
       let { connection, socket } = connected()
       const abandoned: Array<LateSocket> = []
-      const open = () => {
+      const open = (slot: ProducerSlot) => {
         connection.producers.open(0, slot)
         say(connection, {
           type: Type.PRODUCER_SUCCESS,
-          producerSuccess: { requestId: BigInt(slot.openRequest!), producerName: "p" }
+          producerSuccess: { requestId: BigInt(slot.openRequest!), producerName: `p${slot.id}` }
         })
       }
-      open()
+      open(slot)
+      open(other)
       let sent = 0
+      let otherSent = 0
       for (let step = 0; step < 6000; step++) {
-        switch (dice.one(12)) {
+        switch (dice.one(14)) {
           case 0:
           case 1:
           case 2:
@@ -108,7 +117,7 @@ describe("the memory that entries are built in", () => {
             say(connection, {
               type: Type.SEND_RECEIPT,
               sendReceipt: {
-                producerId: BigInt(slot.id),
+                producerId: BigInt(entry.producerId),
                 sequenceId: BigInt(entry.from),
                 highestSequenceId: BigInt(entry.to),
                 messageId: { ledgerId: 1n, entryId: BigInt(step) }
@@ -117,7 +126,16 @@ describe("the memory that entries are built in", () => {
             break
           }
           case 9:
-            if (dice.one(60) > 0) break
+            if (dice.one(40) > 0) break
+            if (dice.one(2) === 0) {
+              // The broker closes the producer, which opens again on the same connection.
+              say(connection, {
+                type: Type.CLOSE_PRODUCER,
+                closeProducer: { producerId: BigInt(slot.id), requestId: 0n }
+              })
+              open(slot)
+              break
+            }
             // The session is lost, or the producer moves; what the old socket holds may still go out.
             abandoned.push(socket)
             if (dice.one(2) === 0) {
@@ -127,9 +145,32 @@ describe("the memory that entries are built in", () => {
               socket = new LateSocket()
             } else {
               connection.producers.release(slot.id)
+              connection.producers.release(other.id)
               ;({ connection, socket } = connected())
             }
-            open()
+            open(slot)
+            open(other)
+            break
+          case 10: {
+            const refused = socket.arrived.shift()
+            if (refused === undefined || dice.one(10) > 0) break
+            say(connection, {
+              type: Type.SEND_ERROR,
+              sendError: {
+                producerId: BigInt(refused.producerId),
+                sequenceId: BigInt(refused.from),
+                error: 4,
+                message: "no"
+              }
+            })
+            break
+          }
+          case 11:
+            if (
+              other.enqueue(0, 1, { payload: new Uint8Array(dice.one(2000)).fill(7) }, ignored, otherSent) === undefined
+            ) {
+              otherSent++
+            }
             break
           default:
             socket.advance()

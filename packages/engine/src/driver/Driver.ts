@@ -26,6 +26,8 @@ export class Driver {
   /** When the write that is under way has to be over, and how long that is from its beginning. */
   #writeBy = Infinity
   #writeDeadline = 0
+  /** Why a write was given up. */
+  #overdue: string | undefined = undefined
   #pumping = false
 
   constructor(connection: Connection, now: () => number, onEvent: (event: ConnectionEvent) => void) {
@@ -86,6 +88,7 @@ export class Driver {
       const writer = yield* socket.writer
       this.#failed.closeUnsafe()
       this.#writeDeadline = writeDeadline
+      this.#overdue = undefined
       begin()
       this.notify()
       return yield* Effect.raceAllFirst([
@@ -153,12 +156,15 @@ export class Driver {
   #tick(now: number): void {
     if (now >= this.#writeBy) {
       this.#writeBy = Infinity
-      this.connection.disconnected(`the broker did not read for ${this.#writeDeadline} ms`)
-    } else this.connection.handleTimeout(now)
+      this.#overdue = `the broker did not read for ${this.#writeDeadline} ms`
+      this.#failed.openUnsafe()
+    }
+    this.connection.handleTimeout(now)
     this.notify()
   }
 
   #why(): string {
+    if (this.#overdue !== undefined) return this.#overdue
     const { failure, refusal } = this.connection
     if (refusal !== undefined) return refusal.message
     if (failure === undefined) return "closed"

@@ -50,8 +50,7 @@ class Arrivals {
   /** `count` bytes were read into the memory given last. Says whether there may be more. */
   read(count: number): boolean {
     const chunk = this.#piece.subarray(this.#at, this.#at + count)
-    // The share of the chunk goes to the connection with it.
-    ReadMemory.retain(chunk)
+    ReadMemory.send(chunk)
     this.#chunks.push(chunk)
     this.#at += count
     this.#bytes += count

@@ -210,6 +210,7 @@ export class ConsumerImpl<A> implements Consumer<A> {
   }
 
   #decode(part: ConsumerPart, message: ReceivedMessage): Effect.Effect<Message<A> | undefined, PulsarError> {
+    if (this.#isRaw) return Effect.succeed(new Message<A>(Raw, message, part))
     return this.#schema.decode(message.payload, new MessageOrigin(this.#internals, part.topic, message)).pipe(
       Effect.map((value) => new Message(value, message, part)),
       Effect.catch((cause) => {

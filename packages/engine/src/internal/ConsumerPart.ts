@@ -100,8 +100,8 @@ export class ConsumerPart {
     const { supervisor } = this.attachment
     if (supervisor === undefined || !this.slot.hasMessages) return []
     const { connection, driver } = supervisor
-    // Within an entry nothing happens that a time is needed for.
-    const now = this.slot.isWithinEntry ? driver.recent : driver.now()
+    // For one more message of a batch nothing happens that a time is needed for.
+    const now = max === 1 && this.slot.isWithinEntry ? driver.recent : driver.now()
     const messages = connection.consumers.take(now, this.slot, max)
     if (this.metrics.isDue(messages.length, !this.slot.hasMessages)) {
       this.metrics.tell(this.#totals)

@@ -1,8 +1,11 @@
 /** A connection and its socket when the broker, or the way to it, is at its worst: a socket by hand on the other side. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Logger, Redacted, References } from "effect"
+import { Clock, Effect, Fiber, Layer, Logger, Redacted, References } from "effect"
+import { Socket } from "effect/socket"
 import { TestClock } from "effect/testing"
 import { Auth, Consumer, Producer, PulsarClient } from "../../src/index.ts"
+import { Connection } from "@perigee/proto"
+import { Driver } from "../../src/driver/Driver.ts"
 import { TestBroker } from "../../src/testing/index.ts"
 import { bytes, layer, text } from "../support/client.ts"
 import { ScriptedTransport } from "../support/ScriptedTransport.ts"
@@ -54,6 +57,25 @@ describe("a broker that stops reading", () => {
       assert.strictEqual(wire.dials, 2)
       yield* Fiber.join(sending)
     }).pipe(Effect.provide(scripted({ keepAlive: "5 seconds", operationTimeout: "10 minutes" }))))
+  it.effect("is left after the same time when the connection is closing", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const connection = new Connection()
+      const driver = new Driver(connection, () => clock.currentTimeMillisUnsafe(), () => undefined)
+      const stuck = Socket.make({
+        reader: Effect.succeed({ pull: Effect.never, upgrade: Socket.SocketUpgradeError.unsupported }),
+        writer: Effect.succeed({ write: () => Effect.never, writeAll: () => Effect.never })
+      })
+      yield* Effect.forkScoped(driver.timers)
+      const begin = () => connection.begin(driver.now(), { method: "none", data: undefined })
+      const session = yield* Effect.forkChild(Effect.scoped(driver.run(stuck, begin, 1000)), {
+        startImmediately: true
+      })
+      connection.close()
+      driver.notify()
+      yield* TestClock.adjust(1000)
+      assert.strictEqual(yield* Fiber.join(session), "the broker did not read for 1000 ms")
+    }).pipe(Effect.scoped))
   it.effect("or reads slowly does not keep its answers from being read: writes go in turns of 256 KiB", () =>
     Effect.gen(function*() {
       const wire = yield* ScriptedTransport

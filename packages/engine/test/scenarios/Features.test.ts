@@ -1,7 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Consumer, type Message, Producer, PulsarClient, PulsarSchema, Reader, TableView } from "../../src/index.ts"
+import {
+  Consumer,
+  MemoryReused,
+  type Message,
+  Producer,
+  PulsarClient,
+  PulsarSchema,
+  Reader,
+  TableView
+} from "../../src/index.ts"
 import { TestBroker } from "../../src/testing/index.ts"
 import { bytes, layer, text } from "../support/client.ts"
 
@@ -44,6 +53,34 @@ describe("consuming", () => {
       yield* Fiber.interrupt(waiting)
       yield* TestClock.adjust(1000)
       assert.strictEqual((yield* (yield* TestBroker).stats("t")).subscriptions["s"]!.backlog, 0)
+    }).pipe(Effect.provide(layer())))
+
+  it.effect("of memory that is used again: what comes beside a dead letter is gone with its acknowledgement too", () =>
+    Effect.gen(function*() {
+      const consumer = yield* Consumer.make({
+        topic: "t",
+        subscription: "s",
+        type: "shared",
+        nackDelay: "1 second",
+        deadLetter: { maxRedeliveries: 1 },
+        reuseMemory: true
+      })
+      const producer = yield* Producer.make({ topic: "t", batching: false })
+      yield* producer.send(bytes("bad"))
+      const bad = yield* within(consumer.receive)
+      yield* bad.nack
+      yield* TestClock.adjust(1000)
+      yield* (yield* within(consumer.receive)).nack
+      yield* TestClock.adjust(1000)
+      yield* producer.send(bytes("good"))
+      const [good, ...rest] = yield* within(consumer.receiveAll())
+      assert.strictEqual(text(good.value), "good")
+      assert.strictEqual(rest.length, 0)
+      yield* good.ack
+      assert.throws(() => good.value, MemoryReused)
+      assert.throws(() => good.properties, MemoryReused)
+      // A message that is not acknowledged stays readable, refused or not.
+      assert.strictEqual(text(bad.value), "bad")
     }).pipe(Effect.provide(layer())))
 
   it.effect("an ack timeout brings back what was forgotten, never early", () =>

@@ -10,7 +10,7 @@ import { BatchCursor } from "../wire/Batch.ts"
 import { ChunkAssembler } from "../wire/Chunk.ts"
 import * as Commands from "../wire/Commands.ts"
 import * as MessageId from "../wire/MessageId.ts"
-import type { BrokerEntryMetadata, MessageMetadata } from "../wire/Metadata.ts"
+import * as Metadata from "../wire/Metadata.ts"
 import { Acks } from "./Acks.ts"
 import type { ConsumerSpec } from "./ConsumerSpec.ts"
 import { type Delivered, inflate, isOpen, openCount } from "./Delivered.ts"
@@ -117,9 +117,9 @@ export class ConsumerSlot {
   deliver(
     now: number,
     delivery: Commands.Delivery,
-    metadata: MessageMetadata,
+    metadata: Metadata.MessageMetadata,
     payload: Uint8Array,
-    brokerEntry: BrokerEntryMetadata | undefined,
+    brokerEntry: Metadata.BrokerEntryMetadata | undefined,
     events: Events,
     push: (frame: Uint8Array) => void
   ): void {
@@ -163,8 +163,10 @@ export class ConsumerSlot {
       bytes = result.payload
       chunks = result.ids
       id = { ...id, firstChunk: result.ids[0] }
-    } else if (this.spec.reuseMemory === true) lease = new Lease(payload)
-    else retain(payload)
+    } else if (this.spec.reuseMemory === true) {
+      lease = new Lease(payload)
+      whole = Metadata.detached(metadata)
+    } else retain(payload)
     this.#queue.push({
       id,
       metadata: whole,
@@ -210,7 +212,7 @@ export class ConsumerSlot {
           this.totals.received++
           this.totals.bytes += payload.length
         }
-        entry.lease?.release()
+        entry.lease?.leave()
         continue
       }
       if (entry.cursor === undefined) {
@@ -218,7 +220,7 @@ export class ConsumerSlot {
         const payload = this.#inflate(entry, maxMessageSize, events)
         if (payload === undefined) {
           this.#queue.shift()
-          entry.lease?.release()
+          entry.lease?.leave()
           this.#leave(entry.permits, entry.payload.length)
           continue
         }
@@ -267,16 +269,20 @@ export class ConsumerSlot {
       if (message === undefined) {
         // Whole, or cut: what is missing was never there, its permits are repaid.
         this.#queue.shift()
-        entry.lease?.release()
+        entry.lease?.leave()
         this.#leave(entry.permits - entry.repaid, entry.payload.length)
         return
       }
       const { batchIndex } = message
-      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) continue
+      if (entry.ackSet !== undefined && !isOpen(entry.ackSet, batchIndex)) {
+        message.forget()
+        continue
+      }
       entry.repaid++
       this.#leave(1, 0)
       if (cursor.isCompactedOut) {
         acks.clear(batchIndex)
+        message.forget()
         continue
       }
       taken.push(message)
@@ -284,7 +290,7 @@ export class ConsumerSlot {
       this.totals.bytes += cursor.end - cursor.start
       if (cursor.index === size) {
         this.#queue.shift()
-        entry.lease?.release()
+        entry.lease?.leave()
         this.#leave(0, entry.payload.length)
         return
       }

@@ -41,7 +41,7 @@ export class EntryEncoder {
       // A batch of one goes as a plain message: its payload is at the end, behind the prefix.
       const metadata = this.#metadata(first, lowest, publishTime)
       const frame = this.#payload(metadata, built, built.end - lastPayload, lowest, lowest, 1)
-      return new SendEntry(this.#id, lowest, lowest, 1, false, bytes, since, [frame], runs, this.#heldBy(built))
+      return new SendEntry(this.#id, lowest, lowest, 1, false, bytes, since, [frame], runs, this.#claim(built))
     }
     // Numbers of batches by key lie among each other. The broker takes their last one for the whole of a batch, or it would see repeats.
     const sequence = byKey ? highest : lowest
@@ -58,7 +58,7 @@ export class EntryEncoder {
     if (first.orderingKey !== undefined) metadata.orderingKey = first.orderingKey
     if (first.replicateTo !== undefined) metadata.replicateTo = first.replicateTo
     const frame = this.#payload(metadata, built, built.start, sequence, highest, count)
-    return new SendEntry(this.#id, sequence, highest, count, true, bytes, since, [frame], runs, this.#heldBy(built))
+    return new SendEntry(this.#id, sequence, highest, count, true, bytes, since, [frame], runs, this.#claim(built))
   }
 
   /** The entry of a message that travels alone, or how many bytes it has that the broker does not take. */
@@ -77,7 +77,7 @@ export class EntryEncoder {
     if (size <= maxMessageSize) {
       this.#builder.put(message.payload)
       const built = this.#builder.take()
-      return entry([this.#payload(metadata, built, built.start, sequence, sequence, 1)], this.#heldBy(built))
+      return entry([this.#payload(metadata, built, built.start, sequence, sequence, 1)], this.#claim(built))
     }
     const payload = this.#compress(metadata, message.payload)
     if (payload.length <= maxMessageSize) {
@@ -123,8 +123,8 @@ export class EntryEncoder {
     return Compression.compress(this.#spec.compression, payload)
   }
 
-  /** What was compressed needs the memory it was built in no more. */
-  #heldBy({ slab }: Built): Slab.Slab | undefined {
+  /** The memory that an entry needs: what was compressed gives up where it was built. */
+  #claim({ slab }: Built): Slab.Slab | undefined {
     if (this.#spec.compression === "none") return slab
     Slab.release(slab)
     return undefined

@@ -79,12 +79,12 @@ export class SendEntry {
   readonly bytes: number
   /** When the first of its messages was submitted: the send timeout counts from here, across reconnects. */
   readonly since: number
-  /** Frames, each in segments. */
-  readonly frames: ReadonlyArray<ReadonlyArray<Uint8Array>>
+  /** Frames, each in segments; none once their memory is given up. */
+  frames: ReadonlyArray<ReadonlyArray<Uint8Array>>
   readonly runs: ReadonlyArray<Run>
   /** Receipts to come: one a chunk. */
   receipts: number
-  /** How often it was handed to a socket. */
+  /** How often it was put into the outbox of a session. */
   stagings = 0
   firstChunk: MessageId.MessageId | undefined = undefined
   outcome: SendOutcome | undefined = undefined
@@ -126,7 +126,10 @@ export class SendEntry {
    * still have to write what was sent before on it.
    */
   recycle(): void {
-    if (this.#slab !== undefined && this.stagings === 1) Slab.release(this.#slab)
+    if (this.#slab !== undefined && this.stagings === 1) {
+      this.frames = []
+      Slab.release(this.#slab)
+    }
     this.#slab = undefined
   }
 

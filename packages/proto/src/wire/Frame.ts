@@ -152,8 +152,8 @@ export const readPayload = (bytes: Uint8Array, start: number, end: number): Payl
 /**
  * Cuts a stream of chunks into frames. However the stream is cut, the frames are the same.
  *
- * After every `push`, call `next` until it says `false`; each `true` describes one frame in the public fields, valid as long as its `buffer` is
- * referred to: memory handed out is never written again.
+ * After every `push`, call `next` until it says `false`; each `true` describes one frame in the public fields. Its `buffer` is valid as long as it is
+ * referred to, unless it is a piece of `ReadMemory`: then until the next `push` for whoever takes no share in it.
  *
  * @category codecs
  * @since 0.1.0

@@ -95,6 +95,22 @@ export const empty = (): MessageMetadata => ({
   compactedIndexes: []
 })
 
+/** The same with bytes of its own, for when those it was read from are written over. @category combinators @since 0.1.0 */
+export const detached = (metadata: MessageMetadata): MessageMetadata => {
+  const { encryptionKeys, encryptionParam, orderingKey, schemaVersion } = metadata
+  if (
+    encryptionKeys.length === 0 && encryptionParam === undefined && orderingKey === undefined &&
+    schemaVersion === undefined
+  ) return metadata
+  return {
+    ...metadata,
+    encryptionKeys: encryptionKeys.map((key) => ({ ...key, value: key.value.slice() })),
+    encryptionParam: encryptionParam?.slice(),
+    orderingKey: orderingKey?.slice(),
+    schemaVersion: schemaVersion?.slice()
+  }
+}
+
 /** @category codecs @since 0.1.0 */
 export const write = (writer: ProtoWriter, metadata: MessageMetadata): void => {
   writer.stringField(1, metadata.producerName)
