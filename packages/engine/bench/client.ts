@@ -30,7 +30,6 @@ const RATE = 2000
 const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
 
 const timed = Effect.fnUntraced(function*<E, R>(count: number, effect: Effect.Effect<unknown, E, R>) {
-  globalThis.gc?.()
   const cpu = process.cpuUsage()
   const start = performance.now()
   yield* effect

@@ -126,11 +126,16 @@ const againstBroker = Effect.gen(function*() {
     Effect.sync(() => mkdtempSync(join(tmpdir(), "perigee-bench-"))),
     (path) => Effect.sync(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }))
   )
-  // Latency is about clients: the broker looks for new entries at once.
+  // This is about clients: the broker looks for new entries at once, and reads from memory what fits there.
   const info = yield* BrokerProcess.configure(folder, {
-    settings: { managedLedgerNewEntriesCheckDelayInMillis: "0" },
+    settings: {
+      managedLedgerNewEntriesCheckDelayInMillis: "0",
+      managedLedgerCacheSizeMB: "768",
+      dbStorage_writeCacheMaxSizeMb: "768",
+      dbStorage_readAheadCacheMaxSizeMb: "512"
+    },
     // The fast start of the tests is a slow steady state.
-    jvm: []
+    jvm: ["-Xmx1500m", "-XX:MaxDirectMemorySize=4g"]
   })
   yield* Effect.acquireRelease(BrokerProcess.start(info), (pid) => BrokerProcess.stop(pid, "SIGKILL"))
   yield* BrokerProcess.admin(info, "PUT", `namespaces/${namespace}`)

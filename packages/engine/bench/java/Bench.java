@@ -67,7 +67,6 @@ public final class Bench {
     }
 
     private static String timed(int count, Work work, double[] samples) throws Exception {
-        System.gc();
         long cpu = SYSTEM.getProcessCpuTime();
         long start = System.nanoTime();
         work.run();

@@ -44,7 +44,7 @@ def open_consumer(client, topic):
     return client.subscribe(
         topic,
         "bench-" + uuid.uuid4().hex,
-        consumer_type=pulsar.ConsumerType.Shared,
+        consumer_type=pulsar.ConsumerType.Exclusive,
         initial_position=pulsar.InitialPosition.Earliest,
         receiver_queue_size=1000,
     )
@@ -77,14 +77,19 @@ def produce(client, size, count, topic):
     return figures
 
 
-def consume(client, _size, count, topic):
+def consume(client, size, count, topic):
     opened = []
 
     def work():
         consumer = open_consumer(client, topic)
         opened.append(consumer)
+        received = 0
         for _ in range(count):
-            consumer.acknowledge(consumer.receive())
+            message = consumer.receive()
+            received += len(message.data())
+            consumer.acknowledge(message)
+        if received != count * size:
+            raise RuntimeError(f"{received} bytes were received")
 
     figures = timed(count, work)
     opened[0].close()
