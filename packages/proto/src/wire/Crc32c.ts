@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { crcFold, WORTHWHILE } from "../internal/CrcFold.ts"
 
 // Sixteen tables of 256 entries: table k advances a byte past k further bytes.
 const tables = new Int32Array(16 * 256)
@@ -30,15 +31,10 @@ const wordsOf = (buffer: ArrayBufferLike): Int32Array => {
   return lastWords
 }
 
-/**
- * The checksum of `[start, end)`, continued from `crc`, the checksum of what precedes it (0 for nothing), as an unsigned 32-bit number.
- *
- * @category checksums
- * @since 0.1.0
- */
-export const update = (crc: number, bytes: Uint8Array, start = 0, end = bytes.length): number => {
+/** The register after `[start, end)`, by tables. */
+const register = (before: number, bytes: Uint8Array, start: number, end: number): number => {
   const t = tables
-  let c = ~crc
+  let c = before
   let index = start
   if (end - start >= 48 && littleEndian) {
     const base = bytes.byteOffset
@@ -60,7 +56,26 @@ export const update = (crc: number, bytes: Uint8Array, start = 0, end = bytes.le
     }
   }
   while (index < end) c = (c >>> 8) ^ t[(c ^ bytes[index++]!) & 0xff]!
-  return ~c >>> 0
+  return c
+}
+
+/**
+ * The checksum of `[start, end)`, continued from `crc`, the checksum of what precedes it (0 for nothing), as an unsigned 32-bit number.
+ *
+ * @category checksums
+ * @since 0.1.0
+ */
+export const update = (crc: number, bytes: Uint8Array, start = 0, end = bytes.length): number => {
+  let c = ~crc
+  let at = start
+  while (end - at >= WORTHWHILE) {
+    const fold = crcFold()
+    const next = Math.min(end, at + fold.limit)
+    const left = fold.shorten(c, bytes.subarray(at, next))
+    c = register(0, fold.memory, fold.rest, fold.rest + left)
+    at = next
+  }
+  return ~register(c, bytes, at, end) >>> 0
 }
 
 /** The checksum of a whole buffer. @category checksums @since 0.1.0 */
