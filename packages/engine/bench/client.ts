@@ -93,11 +93,11 @@ const subscribe = (topic: string, reuseMemory = false) =>
       reuseMemory
     }))
 
-const consumeBatch: Program = ({ count, size, topic }) =>
+const consumeBatch = (reuseMemory: boolean): Program => ({ count, size, topic }) =>
   timed(
     count,
     Effect.gen(function*() {
-      const consumer = yield* subscribe(topic, true)
+      const consumer = yield* subscribe(topic, reuseMemory)
       let bytes = 0
       yield* consumer.stream.pipe(
         Stream.take(count),
@@ -115,11 +115,11 @@ const consumeBatch: Program = ({ count, size, topic }) =>
     })
   )
 
-const consumeOne: Program = ({ count, size, topic }) =>
+const consumeOne = (reuseMemory: boolean): Program => ({ count, size, topic }) =>
   timed(
     count,
     Effect.gen(function*() {
-      const consumer = yield* subscribe(topic)
+      const consumer = yield* subscribe(topic, reuseMemory)
       let bytes = 0
       for (let received = 0; received < count; received++) {
         const message = yield* consumer.receive
@@ -223,8 +223,10 @@ const programs: Readonly<Record<string, Program>> = {
   produce: produceBatch,
   "produce-one": produceOne,
   "produce-fibers": produceFibers,
-  consume: consumeBatch,
-  "consume-one": consumeOne,
+  consume: consumeBatch(true),
+  "consume-one": consumeOne(true),
+  "consume-keeping": consumeBatch(false),
+  "consume-one-keeping": consumeOne(false),
   single,
   latency: endToEnd,
   heap

@@ -114,6 +114,7 @@ const rows = (
     )
   )
 
+// Consumers use memory again, as `reuseMemory` has it, where nothing else is said.
 const batchApi = "batch API"
 const oneByOne = "one by one"
 const throughput = {
@@ -186,7 +187,12 @@ const againstBroker = Effect.gen(function*() {
       yield* Effect.promise(() => client.run("produce", size, count, filled))
       yield* add(
         `consume ${name}, acked one by one`,
-        [[batchApi, "consume"], [oneByOne, "consume-one"]],
+        [
+          [batchApi, "consume"],
+          [oneByOne, "consume-one"],
+          [`${batchApi}, memory kept`, "consume-keeping"],
+          [`${oneByOne}, memory kept`, "consume-one-keeping"]
+        ],
         "consume",
         size,
         count,

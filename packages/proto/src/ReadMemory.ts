@@ -61,11 +61,16 @@ export const release = (view: Uint8Array): void => {
   if (piece.shares === 0 && piece.memory.length === PIECE && kept.length < KEPT) kept.push(piece)
 }
 
-const travelling = new WeakSet<Uint8Array>()
+/** On a chunk that has a share of its own. A set of such chunks, weak or not, would cost more than reading them. */
+const SHARE: unique symbol = Symbol("share")
+
+interface Chunk extends Uint8Array {
+  [SHARE]?: boolean
+}
 
 /** Gives a chunk that was read a share of its own, which goes with it to whoever reads it. @category combinators @since 0.1.0 */
-export const send = (chunk: Uint8Array): void => {
-  travelling.add(chunk)
+export const send = (chunk: Chunk): void => {
+  chunk[SHARE] = true
   retain(chunk)
 }
 
@@ -75,8 +80,10 @@ export const send = (chunk: Uint8Array): void => {
  * @category combinators
  * @since 0.1.0
  */
-export const received = (chunk: Uint8Array): void => {
-  if (travelling.delete(chunk)) release(chunk)
+export const received = (chunk: Chunk): void => {
+  if (chunk[SHARE] !== true) return
+  chunk[SHARE] = false
+  release(chunk)
 }
 
 /** A share that several messages of one entry have together. @category models @since 0.1.0 */

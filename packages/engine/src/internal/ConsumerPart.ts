@@ -45,7 +45,8 @@ export class ConsumerPart {
       spec.topic,
       this.#totals,
       client.context,
-      new RateMeter(client.core.now(), client.statsInterval)
+      new RateMeter(client.core.now(), client.statsInterval),
+      client.core.fork
     )
     this.slot.onTaken = (waited) => this.metrics.took(waited)
     this.attachment = new Attachment(client.core, client.pool, {
@@ -68,6 +69,11 @@ export class ConsumerPart {
   #sample(): Rate {
     const { bytes, received } = this.slot.totals
     return this.metrics.rate.sample(this.now(), received, bytes)
+  }
+
+  readonly #tell = (): void => {
+    this.metrics.tell(this.#totals)
+    this.#sample()
   }
 
   get #totals() {
@@ -103,10 +109,7 @@ export class ConsumerPart {
     // For one more message of a batch nothing happens that a time is needed for.
     const now = max === 1 && this.slot.isWithinEntry ? driver.recent : driver.now()
     const messages = connection.consumers.take(now, this.slot, max)
-    if (this.metrics.isDue(messages.length, !this.slot.hasMessages)) {
-      this.metrics.tell(this.#totals)
-      this.#sample()
-    }
+    this.metrics.counted(now, messages.length, !this.slot.hasMessages, this.#tell)
     driver.notify()
     return messages
   }

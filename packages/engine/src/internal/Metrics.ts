@@ -4,6 +4,7 @@
  * The totals are kept by the protocol anyway; metrics get the difference now and then, an entry or a take at a time, never a message at a time.
  */
 import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
 import type { RateMeter } from "./RateMeter.ts"
@@ -41,6 +42,9 @@ class Counters {
 /** Messages that may go by untold. */
 const TELL_EVERY = 256
 
+/** Milliseconds that messages may go by untold: telling costs more than a send. */
+const TELL_WITHIN = 100
+
 /** Counters, rates and one latency of a producer or a consumer. */
 export class TopicMetrics {
   readonly histogram = new LatencyHistogram()
@@ -48,16 +52,25 @@ export class TopicMetrics {
   readonly #counters: Counters
   readonly #latency: Metric.Histogram<number>
   readonly #context: Context.Context<never>
+  readonly #later: (tell: Effect.Effect<void>) => void
+  /** How long something took, since the last telling. */
+  readonly #took = new Float64Array(TELL_EVERY)
+  #takings = 0
   #untold = 0
+  #toldAt = -Infinity
+  #isWaiting = false
 
+  /** `later` runs an effect beside everything else, as long as the client lives. */
   constructor(
     kind: "producer" | "consumer",
     topic: string,
     totals: Totals,
     context: Context.Context<never>,
-    rate: RateMeter
+    rate: RateMeter,
+    later: (tell: Effect.Effect<void>) => void
   ) {
     this.#context = context
+    this.#later = later
     this.rate = rate
     this.#counters = new Counters(`pulsar_${kind}`, totals, topic, context)
     this.#latency = Metric.histogram(kind === "producer" ? "pulsar_producer_latency" : "pulsar_consumer_wait", {
@@ -70,22 +83,40 @@ export class TopicMetrics {
   }
 
   /**
-   * Whether to tell now, when so many more messages were counted: telling costs more than a message, so seldom while there is more to do, and at
-   * once when there is not.
+   * Tells now or soon, when so many more messages were counted: every {@link TELL_EVERY} messages while there is more to do, at once when there is not,
+   * but then within {@link TELL_WITHIN} rather than each time.
    */
-  isDue(messages: number, isQuiet: boolean): boolean {
+  counted(now: number, messages: number, isQuiet: boolean, tell: () => void): void {
     this.#untold += messages
-    if (this.#untold < TELL_EVERY && !isQuiet) return false
-    this.#untold = 0
-    return true
+    if (this.#untold >= TELL_EVERY || (isQuiet && now - this.#toldAt >= TELL_WITHIN)) {
+      this.#toldAt = now
+      tell()
+    } else if (isQuiet && !this.#isWaiting) {
+      this.#isWaiting = true
+      this.#later(Effect.delay(
+        Effect.sync(() => {
+          this.#isWaiting = false
+          if (this.#untold > 0) tell()
+        }),
+        TELL_WITHIN
+      ))
+    }
   }
 
   took(millis: number): void {
     this.histogram.record(millis)
-    this.#latency.updateUnsafe(millis, this.#context)
+    if (this.#takings === TELL_EVERY) this.#tellLatencies()
+    this.#took[this.#takings++] = millis
+  }
+
+  #tellLatencies(): void {
+    for (let index = 0; index < this.#takings; index++) this.#latency.updateUnsafe(this.#took[index]!, this.#context)
+    this.#takings = 0
   }
 
   tell(totals: Totals): void {
+    this.#untold = 0
+    this.#tellLatencies()
     this.#counters.tell(totals)
   }
 }

@@ -35,17 +35,17 @@ export class ProducerPart {
       spec.topic,
       this.slot.totals,
       client.context,
-      new RateMeter(client.core.now(), client.statsInterval)
+      new RateMeter(client.core.now(), client.statsInterval),
+      client.core.fork
     )
     this.slot.onSettled = (entry) => {
+      const now = client.core.now()
       // A send that was given up says nothing of how long a broker takes.
       if (entry.outcome?._tag === "Stored") {
         this.#storedBytes += entry.bytes
-        this.metrics.took(client.core.now() - entry.since)
+        this.metrics.took(now - entry.since)
       }
-      if (!this.metrics.isDue(entry.count, this.slot.isIdle)) return
-      this.metrics.tell(this.slot.totals)
-      this.#sample()
+      this.metrics.counted(now, entry.count, this.slot.isIdle, this.#tell)
     }
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "producer",
@@ -68,6 +68,11 @@ export class ProducerPart {
 
   #sample(): Rate {
     return this.metrics.rate.sample(this.#client.core.now(), this.slot.totals.stored, this.#storedBytes)
+  }
+
+  readonly #tell = (): void => {
+    this.metrics.tell(this.slot.totals)
+    this.#sample()
   }
 
   #fail(error: PulsarError): void {
@@ -155,7 +160,8 @@ export class ProducerPart {
             if (request === undefined) resume(Effect.void)
             driver.notify()
           }).pipe(Effect.timeoutOption(patience), Effect.asVoid)
-        )
+        ),
+        Effect.ensuring(Effect.sync(this.#tell))
       )
     })
   }

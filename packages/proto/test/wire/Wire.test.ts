@@ -4,22 +4,9 @@ import { Schema } from "effect"
 import { ProtoReader } from "../../src/internal/ProtoReader.ts"
 import { ProtoWriter } from "../../src/internal/ProtoWriter.ts"
 import * as Commands from "../../src/wire/Commands.ts"
-import * as Crc32c from "../../src/wire/Crc32c.ts"
 import * as Api from "../../src/wire/gen/PulsarApi_pb.ts"
 import * as MessageId from "../../src/wire/MessageId.ts"
 import * as Metadata from "../../src/wire/Metadata.ts"
-
-const bytesOf = (text: string) => new TextEncoder().encode(text)
-
-/** The checksum, bit by bit, as its definition says. */
-const reference = (bytes: Uint8Array): number => {
-  let crc = 0xffffffff
-  for (const byte of bytes) {
-    crc ^= byte
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1
-  }
-  return ~crc >>> 0
-}
 
 const pattern = (length: number, seed = 7) => {
   const bytes = new Uint8Array(length)
@@ -30,28 +17,6 @@ const pattern = (length: number, seed = 7) => {
   }
   return bytes
 }
-
-describe("Crc32c", () => {
-  it("meets the check values", () => {
-    assert.strictEqual(Crc32c.crc32c(bytesOf("123456789")), 0xe3069283)
-    assert.strictEqual(Crc32c.crc32c(new Uint8Array(0)), 0)
-  })
-
-  it("agrees with the definition at every length and alignment, whole or in parts", () => {
-    const source = pattern(400)
-    for (let length = 0; length < 200; length++) {
-      for (let offset = 0; offset < 5; offset++) {
-        const view = source.subarray(offset, offset + length)
-        const expected = reference(view)
-        assert.strictEqual(Crc32c.crc32c(view), expected, `${length} bytes at ${offset}`)
-        const cut = length >> 1
-        assert.strictEqual(Crc32c.update(Crc32c.update(0, view, 0, cut), view, cut), expected)
-      }
-    }
-    const large = pattern(100_003)
-    assert.strictEqual(Crc32c.crc32c(large.subarray(1)), reference(large.subarray(1)))
-  })
-})
 
 const Uint53 = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
 const Int64 = Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: -(2n ** 63n), maximum: 2n ** 63n - 1n }))
