@@ -131,6 +131,11 @@ export class Connection {
     return this.#outbox.bytes
   }
 
+  /** Whether there is an event to read or something to write. */
+  get hasWork(): boolean {
+    return this.#outbox.bytes > 0 || this.#events.length > 0
+  }
+
   /** Requests that wait for an answer. */
   get pendingRequests(): number {
     return this.#requests.size
