@@ -192,7 +192,8 @@ export class ProducerImpl<A> implements Producer<A> {
 
   #enqueue(part: ProducerPart, message: OutgoingMessage, completion: SendCompletion): EnqueueRefusal | undefined {
     const { now, wall } = this.#core
-    const refusal = part.enqueue(now(), wall(), message, completion, 0)
+    const joins = part.slot.joins(message)
+    const refusal = part.enqueue(joins ? 0 : now(), joins ? 0 : wall(), message, completion, 0)
     if (refusal === undefined) part.notify()
     return refusal
   }

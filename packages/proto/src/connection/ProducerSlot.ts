@@ -79,7 +79,17 @@ export class ProducerSlot {
     return this.pendingMessages === 0
   }
 
-  /** Takes a message, or says why not; `now` is the time of the timers, `wall` the publish time. */
+  /** Whether a message joins a batch that others have begun: its times are those of the batch, nobody need look at a clock. */
+  joins({ deliverAt, payload }: OutgoingMessage): boolean {
+    const { batching } = this.spec
+    return this.#open.count > 0 && !this.#open.byKey && deliverAt === undefined &&
+      this.#open.byteLength + payload.length <= batching!.maxBytes
+  }
+
+  /**
+   * Takes a message, or says why not; `now` is the time of the timers, `wall` the publish time, neither of which matters for a message that
+   * {@link ProducerSlot.joins}.
+   */
   enqueue(
     now: number,
     wall: number,
