@@ -56,7 +56,10 @@ let topics = 0
 const namespace = "public/bench"
 const freshTopic = () => `persistent://${namespace}/bench-${process.pid}-${topics++}`
 
-/** Every client once, then every client again: what the machine does meanwhile happens to all of them. */
+/**
+ * Every client once, then every client again: what the machine does meanwhile happens to all of them. Each round begins with another, for what one leaves
+ * behind, in the broker's memory above all, is what the next one meets.
+ */
 const compete = async (
   contestants: ReadonlyArray<Contestant>,
   size: number,
@@ -65,7 +68,9 @@ const compete = async (
 ): Promise<ReadonlyArray<Series>> => {
   const figures = contestants.map((): Array<Figures> => [])
   for (let round = 0; round < WARMUPS + RUNS; round++) {
-    for (const [index, contestant] of contestants.entries()) {
+    for (let turn = 0; turn < contestants.length; turn++) {
+      const index = (round + turn) % contestants.length
+      const contestant = contestants[index]!
       const result = await contestant.peer.run(contestant.work, size, count, topicOf(contestant))
       if (round >= WARMUPS) figures[index]!.push(result)
     }
