@@ -21,7 +21,8 @@ export class ConsumerPart {
   stalls = 0
   readonly #client: Internals
   readonly #nackDelay: number
-  #groupSince: number | undefined = undefined
+  /** The group of acknowledgements whose time is set. */
+  #timedGroup = -1
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -123,8 +124,8 @@ export class ConsumerPart {
     const { acks, spec } = this.slot
     if (acks.isFull || (spec.ackGroupTime === 0 && acks.pending > 0)) supervisor.driver.notifyTimers()
     // Only the first of a group sets a time.
-    else if (acks.since !== this.#groupSince) {
-      this.#groupSince = acks.since
+    else if (acks.since !== undefined && acks.groups !== this.#timedGroup) {
+      this.#timedGroup = acks.groups
       supervisor.driver.rearm()
     }
   }

@@ -36,6 +36,7 @@ describe.skipIf(skipReason() !== undefined)("a broker that is killed", () => {
       () =>
         Effect.gen(function*() {
           const broker = yield* PulsarBroker
+          const { connections } = yield* PulsarClient
           const topic = `persistent://${yield* broker.namespace({ deduplication: true })}/kill`
           // Keeps everything until the end, and is what the outcome is judged by.
           yield* Effect.scoped(Consumer.make({ topic, subscription: "audit", initialPosition: "earliest" }))
@@ -92,7 +93,21 @@ describe.skipIf(skipReason() !== undefined)("a broker that is killed", () => {
               Effect.sync(() => stored.length > before.stored && seen.size > before.seen).pipe(
                 Effect.delay(5),
                 Effect.repeat({ until: (recovered) => recovered }),
-                Effect.timeout("60 seconds")
+                Effect.timeoutOrElse({
+                  duration: "60 seconds",
+                  orElse: () =>
+                    Effect.flatMap(
+                      Effect.all([producer.stats, consumer.stats, connections]),
+                      (state) =>
+                        Effect.die(
+                          new Error(
+                            `no work a minute after kill ${kill + 1}: ${stored.length - before.stored} stored, ${
+                              seen.size - before.seen
+                            } seen, ${JSON.stringify(state)}`
+                          )
+                        )
+                    )
+                })
               )
             )
             recovery.push(Duration.toMillis(duration))

@@ -57,6 +57,19 @@ describe("a list of messages", () => {
       assert.strictEqual(yield* broker.faultsCaught, 1)
       assert.strictEqual((yield* broker.stats("t")).subscriptions["s"]!.backlog, 1)
     }).pipe(Effect.provide(layer())))
+  it.effect("acknowledges within the time of a group, also when nothing was read since the last group", () =>
+    Effect.gen(function*() {
+      const broker = yield* TestBroker
+      yield* sendAll(["a", "b", "c"])
+      const consumer = yield* Consumer.make({ ...earliest, ackGroupTime: "100 millis" })
+      const backlog = Effect.map(broker.stats("t"), ({ subscriptions }) => subscriptions["s"]!.backlog)
+      const messages = [yield* consumer.receive, yield* consumer.receive, yield* consumer.receive]
+      for (const [acked, message] of messages.entries()) {
+        yield* message.ack
+        yield* TestClock.adjust(100)
+        assert.strictEqual(yield* backlog, 2 - acked)
+      }
+    }).pipe(Effect.provide(layer())))
   it.effect("collects as many acknowledgements as the option says", () =>
     Effect.gen(function*() {
       const broker = yield* TestBroker
