@@ -93,15 +93,16 @@ describe.skipIf(skipReason() !== undefined)("a broker that is killed", () => {
               Effect.sync(() => stored.length > before.stored && seen.size > before.seen).pipe(
                 Effect.delay(5),
                 Effect.repeat({ until: (recovered) => recovered }),
+                // A broker gives up loading a topic after a minute (`topicLoadTimeoutSeconds`), and answers nobody who asks for it until then.
                 Effect.timeoutOrElse({
-                  duration: "60 seconds",
+                  duration: "150 seconds",
                   orElse: () =>
                     Effect.flatMap(
                       Effect.all([producer.stats, consumer.stats, connections]),
                       (state) =>
                         Effect.die(
                           new Error(
-                            `no work a minute after kill ${kill + 1}: ${stored.length - before.stored} stored, ${
+                            `no work 150 seconds after kill ${kill + 1}: ${stored.length - before.stored} stored, ${
                               seen.size - before.seen
                             } seen, ${JSON.stringify(state)}`
                           )
