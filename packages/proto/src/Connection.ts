@@ -145,7 +145,8 @@ export class Connection {
   // The five verbs
 
   /**
-   * Takes bytes of the socket, which belong to the connection from now on, with the share that `ReadMemory.send` gave them, if it did. A stream that cannot be understood ends the connection: `state` is then `failed` and `failure` says why.
+   * Takes bytes of the socket, which belong to the connection from now on, with the share that `ReadMemory.send` gave them, if it did. A stream that
+   * cannot be understood ends the connection: `state` is then `failed` and `failure` says why.
    */
   handleBytes(now: number, bytes: Uint8Array): void {
     if (this.state === "failed" || this.state === "closing") return

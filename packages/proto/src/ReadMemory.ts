@@ -8,25 +8,20 @@
  * @since 0.1.0
  */
 
+import { MemoryPool, Shared } from "./internal/MemoryPool.ts"
+
 /** Length of a piece that is kept for later. Smaller ones are what connections begin with. @category constants @since 0.1.0 */
 export const PIECE = 1024 * 1024
 
-/** Pieces kept for later, of a thread. */
-const KEPT = 16
-
-interface Piece {
-  readonly memory: Uint8Array<ArrayBuffer>
-  shares: number
-}
-
-const pieces = new WeakMap<ArrayBufferLike, Piece>()
-const kept: Array<Piece> = []
+/** Keeps 16 MiB. */
+const pool = new MemoryPool(PIECE, 16)
+const pieces = new WeakMap<ArrayBufferLike, Shared>()
 
 // Chunks and entries come in runs from the same piece.
 let lastBuffer: ArrayBufferLike | undefined
-let lastPiece: Piece | undefined
+let lastPiece: Shared | undefined
 
-const pieceOf = (view: Uint8Array): Piece | undefined => {
+const pieceOf = (view: Uint8Array): Shared | undefined => {
   const { buffer } = view
   if (buffer !== lastBuffer) {
     lastBuffer = buffer
@@ -37,14 +32,11 @@ const pieceOf = (view: Uint8Array): Piece | undefined => {
 
 /** A piece of `size` bytes, with one share, its content undefined. @category constructors @since 0.1.0 */
 export const acquire = (size: number): Uint8Array<ArrayBuffer> => {
-  const again = size === PIECE ? kept.pop() : undefined
-  if (again !== undefined) {
-    again.shares = 1
-    return again.memory
-  }
-  const memory = new Uint8Array(size)
-  pieces.set(memory.buffer, { memory, shares: 1 })
-  return memory
+  const again = size === PIECE ? pool.again() : undefined
+  if (again !== undefined) return again.memory
+  const piece = new Shared(size)
+  pieces.set(piece.memory.buffer, piece)
+  return piece.memory
 }
 
 /** One share more in the piece that `view` lies in. @category combinators @since 0.1.0 */
@@ -56,9 +48,7 @@ export const retain = (view: Uint8Array): void => {
 /** One share less; after the last, the memory is written again. @category combinators @since 0.1.0 */
 export const release = (view: Uint8Array): void => {
   const piece = pieceOf(view)
-  if (piece === undefined || piece.shares === 0) return
-  piece.shares--
-  if (piece.shares === 0 && piece.memory.length === PIECE && kept.length < KEPT) kept.push(piece)
+  if (piece !== undefined) pool.release(piece)
 }
 
 /** On a chunk that has a share of its own. A set of such chunks, weak or not, would cost more than reading them. */

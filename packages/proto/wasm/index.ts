@@ -20,8 +20,7 @@ export const rest: usize = (input + limit + 16 + 63) & ~63
 /** Behind what is left. */
 export const end: usize = rest + 320
 
-// @ts-ignore: a decorator of AssemblyScript
-
+/** What is moved to the vector at `p`. */
 function moved(p: usize): v128 {
   return v128.xor(
     v128.xor(v128.load(p - 154), v128.load(p - 177)),

@@ -16,7 +16,7 @@ export const HEADROOM = 256
 const PAYLOAD_SIZE = 3 << 3
 const SEQUENCE_ID = 8 << 3
 
-const NONE = new Uint8Array(0)
+const NONE = Slab.own(0)
 
 /** A payload in its memory. @category models @since 0.1.0 */
 export interface Built {
@@ -39,8 +39,9 @@ export class BatchBuilder {
   count = 0
   readonly #expected: number
   readonly #pooled: boolean
-  #slab: Slab.Slab | undefined = undefined
-  #memory: Uint8Array = NONE
+  #slab = NONE
+  /** Where the free part of the slab begins. */
+  #at = 0
   readonly #writer = new ProtoWriter(256)
   #start = 0
   #end = 0
@@ -67,7 +68,7 @@ export class BatchBuilder {
     const head = writer.position
     const size = 4 + head + payload.length
     const at = this.#open(size, head)
-    const memory = this.#memory
+    const { memory } = this.#slab
     const source = writer.buffer
     for (let index = 0; index < head; index++) memory[at + index] = source[index]!
     memory.set(payload, at + head)
@@ -79,7 +80,7 @@ export class BatchBuilder {
     const head = 2 + varintLength(payload.length) + varintLength(sequence)
     const size = 4 + head + payload.length
     let at = this.#open(size, head)
-    const memory = this.#memory
+    const { memory } = this.#slab
     memory[at++] = PAYLOAD_SIZE
     at = putVarint(memory, at, payload.length)
     memory[at++] = SEQUENCE_ID
@@ -91,7 +92,7 @@ export class BatchBuilder {
   /** Makes room for a message of `size` bytes and writes the length of its metadata; gives the place of the metadata. */
   #open(size: number, head: number): number {
     this.#reserve(size)
-    const memory = this.#memory
+    const { memory } = this.#slab
     const at = this.#end
     memory[at] = head >>> 24
     memory[at + 1] = head >>> 16
@@ -105,56 +106,45 @@ export class BatchBuilder {
   /** Puts a payload alone, without the prefix of a batch. */
   put(payload: Uint8Array): void {
     this.#reserve(payload.length)
-    this.#memory.set(payload, this.#end)
+    this.#slab.memory.set(payload, this.#end)
     this.#end += payload.length
     this.count++
   }
 
   /** The collected bytes, at least one payload, with {@link HEADROOM} bytes free in front; the builder is empty afterwards. */
   take(): Built {
-    const slab = this.#slab!
-    const taken = { memory: this.#memory, start: this.#start, end: this.#end, slab }
-    slab.users++
-    slab.at = this.#end
+    const slab = this.#slab
+    const taken = { memory: slab.memory, start: this.#start, end: this.#end, slab }
+    slab.shares++
+    this.#at = this.#end
     this.#start = this.#end = 0
     this.count = 0
     return taken
   }
 
-  /** No more batches: memory that nobody else needs may be used by others. */
-  dispose(): void {
-    if (this.#slab !== undefined) Slab.release(this.#slab)
-    this.#slab = undefined
-    this.#memory = NONE
-  }
-
   #reserve(size: number): void {
+    const { memory } = this.#slab
     if (this.count === 0) {
       const needed = HEADROOM + Math.max(size, this.#expected)
-      let at = this.#slab?.at ?? 0
-      if (at + needed > this.#memory.length) {
-        this.#move(needed)
-        at = 0
+      if (this.#at + needed > memory.length) {
+        Slab.release(this.#slab)
+        this.#slab = this.#acquire(needed)
+        this.#at = 0
       }
-      this.#start = this.#end = at + HEADROOM
-    } else if (this.#end + size > this.#memory.length) {
+      this.#start = this.#end = this.#at + HEADROOM
+    } else if (this.#end + size > memory.length) {
       const length = this.byteLength
-      const from = this.#memory
-      const before = this.#slab!
-      // Whoever copies must not find the memory in use already.
-      before.users++
-      this.#move(HEADROOM + 2 * length + size)
-      this.#memory.set(from.subarray(this.#start, this.#end), HEADROOM)
+      const before = this.#slab
+      this.#slab = this.#acquire(HEADROOM + 2 * length + size)
+      this.#slab.memory.set(memory.subarray(this.#start, this.#end), HEADROOM)
       Slab.release(before)
       this.#start = HEADROOM
       this.#end = HEADROOM + length
     }
   }
 
-  #move(size: number): void {
-    this.dispose()
-    this.#slab = this.#pooled ? Slab.acquire(size) : new Slab.Slab(size)
-    this.#memory = this.#slab.memory
+  #acquire(size: number): Slab.Slab {
+    return this.#pooled ? Slab.acquire(size) : Slab.own(size)
   }
 }
 

@@ -7,9 +7,9 @@
  * @since 0.1.0
  */
 import { ProtoWriter } from "../internal/ProtoWriter.ts"
+import * as ReadMemory from "../ReadMemory.ts"
 import * as Crc32c from "./Crc32c.ts"
 import { type BrokerEntryMetadata, readBrokerEntry, writeBrokerEntry } from "./Metadata.ts"
-import * as ReadMemory from "../ReadMemory.ts"
 import { WireFormatError } from "./WireFormatError.ts"
 
 /** The largest message a broker takes unless it says otherwise: 5 MiB. @category constants @since 0.1.0 */
