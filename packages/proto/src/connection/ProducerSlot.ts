@@ -81,9 +81,12 @@ export class ProducerSlot {
 
   /** Whether a message joins a batch that others have begun: its times are those of the batch, nobody need look at a clock. */
   joins({ deliverAt, payload }: OutgoingMessage): boolean {
-    const { batching } = this.spec
-    return this.#open.count > 0 && !this.#open.byKey && deliverAt === undefined &&
-      this.#open.byteLength + payload.length <= batching!.maxBytes
+    return this.#open.count > 0 && !this.#open.byKey && deliverAt === undefined && !this.#overflows(payload.length)
+  }
+
+  /** Whether so many bytes more are too many for what is open. */
+  #overflows(bytes: number): boolean {
+    return this.#open.count > 0 && this.#open.byteLength + bytes > this.spec.batching!.maxBytes
   }
 
   /**
@@ -105,11 +108,11 @@ export class ProducerSlot {
     }
     const size = message.payload.length
     const batching = this.spec.batching
-    const joins = batching !== undefined && message.deliverAt === undefined && size <= batching.maxBytes
-    if (!joins && size > this.maxMessageSize && !this.spec.chunking && this.spec.compression === "none") {
+    const isBatched = batching !== undefined && message.deliverAt === undefined && size <= batching.maxBytes
+    if (!isBatched && size > this.maxMessageSize && !this.spec.chunking && this.spec.compression === "none") {
       return { _tag: "TooLarge", bytes: size, limit: this.maxMessageSize }
     }
-    if (!joins) {
+    if (!isBatched) {
       // What was submitted before goes out before.
       this.flush()
       const runs = [{ completion, first: index, count: 1 }]
@@ -117,7 +120,7 @@ export class ProducerSlot {
       if (typeof entry === "number") return { _tag: "TooLarge", bytes: entry, limit: this.maxMessageSize }
       this.#entries.push(entry)
     } else {
-      if (this.#open.count > 0 && this.#open.byteLength + size > batching.maxBytes) this.flush()
+      if (this.#overflows(size)) this.flush()
       this.#open.add(now, wall, message, sequence, completion, index)
       if (this.#open.count >= batching.maxMessages || this.#open.byteLength >= batching.maxBytes) this.flush()
     }
