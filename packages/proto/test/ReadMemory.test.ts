@@ -8,7 +8,7 @@ import * as Commands from "../src/wire/Commands.ts"
 import * as Frame from "../src/wire/Frame.ts"
 import * as Metadata from "../src/wire/Metadata.ts"
 import { bytes, consumer, Harness, Type } from "./support/Broker.ts"
-import { Dice } from "./support/Dice.ts"
+import { dice } from "./support/Dice.ts"
 
 /** Reads as a transport does: into pieces, one chunk behind the other, each with its share. */
 class Reader {
@@ -154,7 +154,7 @@ describe("the memory that a connection reads into", () => {
   })
 
   it.each([1, 2, 3, 4, 5, 6])("is never written while somebody reads it (seed %i)", (seed) => {
-    const dice = new Dice(seed)
+    const roll = dice(seed)
     const { harness, keeping, reusing } = subscribed()
     const reader = new Reader()
     const expected = new Map<string, Uint8Array>()
@@ -167,33 +167,33 @@ describe("the memory that a connection reads into", () => {
     }
     let stream: Uint8Array<ArrayBuffer> = new Uint8Array(0)
     for (let entry = 0; entry < 700; entry++) {
-      const id = dice.one(80) === 0 ? KEEPING : REUSING
-      const isBatch = dice.one(4) > 0
-      const payloads = Array.from({ length: isBatch ? 1 + dice.one(40) : 1 }, (_, index) => {
-        const payload = new Uint8Array(dice.one(dice.one(10) === 0 ? 60_000 : 3000)).fill(dice.one(256))
+      const id = roll(40) === 0 ? KEEPING : REUSING
+      const isBatch = roll(4) > 0
+      const payloads = Array.from({ length: isBatch ? 1 + roll(40) : 1 }, (_, index) => {
+        const payload = new Uint8Array(roll(roll(10) === 0 ? 60_000 : 3000)).fill(roll(256))
         expected.set(`${id}:${entry}:${index}`, payload)
         return payload
       })
       const frames: Array<Uint8Array> = [stream, entryFrame(id, entry, payloads, isBatch)]
-      if (dice.one(20) === 0) frames.push(Commands.encode({ type: Type.PING, ping: {} }))
+      if (roll(20) === 0) frames.push(Commands.encode({ type: Type.PING, ping: {} }))
       stream = new Uint8Array(Buffer.concat(frames))
       // What has come so far, cut anywhere; chunks may wait before the connection gets them.
       const waiting: Array<Uint8Array> = []
-      while (stream.length > 0 && dice.one(6) > 0) {
-        const length = Math.min(stream.length, 1 + dice.one(dice.one(3) === 0 ? 20 : 65_536))
+      while (stream.length > 0 && roll(6) > 0) {
+        const length = Math.min(stream.length, 1 + roll(roll(3) === 0 ? 20 : 65_536))
         waiting.push(reader.chunk(stream.subarray(0, length)))
         stream = stream.subarray(length)
       }
       for (const chunk of waiting) harness.connection.handleBytes(0, chunk)
       for (const slot of [reusing, keeping]) {
-        for (const message of harness.connection.consumers.take(0, slot, dice.one(60))) {
+        for (const message of harness.connection.consumers.take(0, slot, roll(60))) {
           if (slot === keeping) kept.push(message)
-          else if (dice.one(300) === 0) slot.nack(message.id, 0)
+          else if (roll(300) === 0) slot.nack(message.id, 0)
           else held.push({ slot, message })
         }
       }
-      while (held.length > dice.one(120)) {
-        const at = dice.one(4) === 0 ? dice.one(held.length) : 0
+      while (held.length > roll(120)) {
+        const at = roll(4) === 0 ? roll(held.length) : 0
         const [{ message, slot }] = held.splice(at, 1) as [typeof held[number]]
         check(slot, message)
         slot.ack(0, message)

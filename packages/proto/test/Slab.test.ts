@@ -4,7 +4,7 @@ import { Connection } from "../src/Connection.ts"
 import * as Commands from "../src/wire/Commands.ts"
 import * as Frame from "../src/wire/Frame.ts"
 import { Outcomes, producer, Type } from "./support/Broker.ts"
-import { Dice } from "./support/Dice.ts"
+import { dice } from "./support/Dice.ts"
 
 /** A socket that reads the memory it was given late, and a broker behind it. */
 class LateSocket {
@@ -67,9 +67,9 @@ describe("the memory that entries are built in", () => {
   it.each([1, 2, 3, 4, 5, 6])(
     "is not written again before every socket has read it, through lost sessions and moves (seed %i)",
     (seed) => {
-      const dice = new Dice(seed)
+      const roll = dice(seed)
       const slot = producer({
-        batching: { maxMessages: 1 + dice.one(100), maxBytes: 128 * 1024, maxDelay: 1, byKey: seed % 3 === 0 },
+        batching: { maxMessages: 1 + roll(100), maxBytes: 128 * 1024, maxDelay: 1, byKey: seed % 3 === 0 },
         compression: seed === 6 ? "lz4" : "none",
         maxPending: 3000,
         sendTimeout: 0
@@ -91,13 +91,13 @@ describe("the memory that entries are built in", () => {
       let sent = 0
       let otherSent = 0
       for (let step = 0; step < 6000; step++) {
-        switch (dice.one(14)) {
+        switch (roll(14)) {
           case 0:
           case 1:
           case 2:
           case 3: {
-            const payload = new Uint8Array(dice.one(dice.one(20) === 0 ? 100_000 : 3000)).fill(dice.one(256))
-            const key = seed % 3 === 0 ? `k${dice.one(5)}` : undefined
+            const payload = new Uint8Array(roll(roll(20) === 0 ? 100_000 : 3000)).fill(roll(256))
+            const key = seed % 3 === 0 ? `k${roll(5)}` : undefined
             if (slot.enqueue(0, 1, { payload, key }, outcomes, sent) === undefined) sent++
             break
           }
@@ -109,7 +109,7 @@ describe("the memory that entries are built in", () => {
             socket.write(connection.pollTransmit())
             break
           case 7:
-            abandoned[dice.one(abandoned.length + 1)]?.advance()
+            abandoned[roll(abandoned.length + 1)]?.advance()
             break
           case 8: {
             const entry = socket.arrived.shift()
@@ -126,8 +126,8 @@ describe("the memory that entries are built in", () => {
             break
           }
           case 9:
-            if (dice.one(40) > 0) break
-            if (dice.one(2) === 0) {
+            if (roll(40) > 0) break
+            if (roll(2) === 0) {
               // The broker closes the producer, which opens again on the same connection.
               say(connection, {
                 type: Type.CLOSE_PRODUCER,
@@ -138,7 +138,7 @@ describe("the memory that entries are built in", () => {
             }
             // The session is lost, or the producer moves; what the old socket holds may still go out.
             abandoned.push(socket)
-            if (dice.one(2) === 0) {
+            if (roll(2) === 0) {
               connection.disconnected("lost")
               connection.reset()
               begin(connection)
@@ -153,7 +153,7 @@ describe("the memory that entries are built in", () => {
             break
           case 10: {
             const refused = socket.arrived.shift()
-            if (refused === undefined || dice.one(10) > 0) break
+            if (refused === undefined || roll(10) > 0) break
             say(connection, {
               type: Type.SEND_ERROR,
               sendError: {
@@ -167,7 +167,7 @@ describe("the memory that entries are built in", () => {
           }
           case 11:
             if (
-              other.enqueue(0, 1, { payload: new Uint8Array(dice.one(2000)).fill(7) }, ignored, otherSent) === undefined
+              other.enqueue(0, 1, { payload: new Uint8Array(roll(2000)).fill(7) }, ignored, otherSent) === undefined
             ) {
               otherSent++
             }

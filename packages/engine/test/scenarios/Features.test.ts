@@ -24,16 +24,13 @@ const within = <A, E, R>(effect: Effect.Effect<A, E, R>, millis = 5000) =>
     return yield* Fiber.join(fiber)
   })
 
+const tiring = (options: Pick<Consumer.ConsumerOptions, "deadLetter" | "reuseMemory">) =>
+  Consumer.make({ topic: "t", subscription: "s", type: "shared", nackDelay: "1 second", ...options })
+
 describe("consuming", () => {
   it.effect("refused messages come again after their delay; tired ones are put aside", () =>
     Effect.gen(function*() {
-      const consumer = yield* Consumer.make({
-        topic: "t",
-        subscription: "s",
-        type: "shared",
-        nackDelay: "1 second",
-        deadLetter: { maxRedeliveries: 2 }
-      })
+      const consumer = yield* tiring({ deadLetter: { maxRedeliveries: 2 } })
       const dead = yield* Consumer.make({ topic: "t-s-DLQ", subscription: "d", initialPosition: "earliest" })
       const producer = yield* Producer.make({ topic: "t", batching: false })
       yield* producer.send(bytes("bad"), { key: "k", properties: { a: "b" } })
@@ -57,14 +54,7 @@ describe("consuming", () => {
 
   it.effect("of memory that is used again: what comes beside a dead letter is gone with its acknowledgement too", () =>
     Effect.gen(function*() {
-      const consumer = yield* Consumer.make({
-        topic: "t",
-        subscription: "s",
-        type: "shared",
-        nackDelay: "1 second",
-        deadLetter: { maxRedeliveries: 1 },
-        reuseMemory: true
-      })
+      const consumer = yield* tiring({ deadLetter: { maxRedeliveries: 1 }, reuseMemory: true })
       const producer = yield* Producer.make({ topic: "t", batching: false })
       yield* producer.send(bytes("bad"))
       const bad = yield* within(consumer.receive)

@@ -1,17 +1,7 @@
-/** Numbers that look random and are the same for a seed (mulberry32). */
-export class Dice {
-  #state: number
+import { Effect, Random } from "effect"
 
-  constructor(seed: number) {
-    this.#state = seed >>> 0
-  }
-
-  /** A whole number from 0 to `sides` - 1. */
-  one(sides: number): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0
-    let value = this.#state
-    value = Math.imul(value ^ (value >>> 15), value | 1)
-    value ^= value + Math.imul(value ^ (value >>> 7), value | 61)
-    return Math.floor((((value ^ (value >>> 14)) >>> 0) / 2 ** 32) * sides)
-  }
+/** Whole numbers from 0 to `sides` - 1, the same for a seed. */
+export const dice = (seed: number): (sides: number) => number => {
+  const random = Effect.runSync(Random.Random.pipe(Random.withSeed(seed)))
+  return (sides) => Math.floor(random.nextDoubleUnsafe() * sides)
 }

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import * as Crc32c from "../../src/wire/Crc32c.ts"
-import { Dice } from "../support/Dice.ts"
+import { dice } from "../support/Dice.ts"
 
 /** By the definition, a bit at a time. */
 const slowly = (crc: number, bytes: Uint8Array): number => {
@@ -14,8 +14,8 @@ const slowly = (crc: number, bytes: Uint8Array): number => {
 }
 
 const random = (length: number, seed: number) => {
-  const dice = new Dice(seed)
-  return Uint8Array.from({ length }, () => dice.one(256))
+  const roll = dice(seed)
+  return Uint8Array.from({ length }, () => roll(256))
 }
 
 describe("CRC32C", () => {
