@@ -20,7 +20,7 @@ export class Driver {
   readonly #timer = Latch.makeUnsafe(false)
   /** The session is over whatever the socket does: nobody waits for a write that a dead peer does not take. */
   readonly #failed = Latch.makeUnsafe(false)
-  /** When something was last read: near enough to now for what may as well happen a little early. */
+  /** When something was last read or fell due: near enough to now for what may as well happen a little early. */
   recent = 0
   #armed = Infinity
   /** When the write that is under way has to be over, and how long that is from its beginning. */
@@ -42,9 +42,9 @@ export class Driver {
     this.#work.openUnsafe()
   }
 
-  /** Wakes the timers when something is due earlier than they expect. */
-  rearm(): void {
-    if (this.#due < this.#armed) this.#timer.openUnsafe()
+  /** Wakes the timers when something is due earlier than they expect: at `due` if that is known, else whatever there is. */
+  rearm(due = this.#due): void {
+    if (due < this.#armed) this.#timer.openUnsafe()
   }
 
   get #due(): number {
@@ -53,8 +53,7 @@ export class Driver {
 
   /** Something is due now. */
   notifyTimers(): void {
-    this.connection.handleTimeout(this.now())
-    this.notify()
+    this.#tick(this.now())
   }
 
   #pump(): void {
@@ -130,7 +129,7 @@ export class Driver {
         }
         // The timers watch it: most writes are over at once, and a fiber to wait for each would cost more than they do.
         this.#writeBy = this.now() + this.#writeDeadline
-        this.rearm()
+        this.rearm(this.#writeBy)
         yield* writer.writeAll([first, ...rest])
         this.#writeBy = Infinity
       }
@@ -154,6 +153,7 @@ export class Driver {
   )
 
   #tick(now: number): void {
+    this.recent = now
     if (now >= this.#writeBy) {
       this.#writeBy = Infinity
       this.#overdue = `the broker did not read for ${this.#writeDeadline} ms`

@@ -418,7 +418,12 @@ export class ConsumerImpl<A> implements Consumer<A> {
       sum.queued += slot.queued
       sum.permits += Math.max(0, slot.balance)
     }
-    return { ...sum, stalls, waited: waited.latency, rate: RateMeter.sum(this.#order.map(({ rate }) => rate)) }
+    return {
+      ...sum,
+      stalls,
+      waited: waited.latency,
+      rate: RateMeter.sum(this.#order.map(({ metrics }) => metrics.rate))
+    }
   })
 
   readonly close: Effect.Effect<void> = Effect.suspend(() => {

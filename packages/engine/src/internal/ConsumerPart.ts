@@ -8,7 +8,6 @@ import * as Lookup from "../driver/Lookup.ts"
 import type { Internals } from "../PulsarClient.ts"
 import { closed, PulsarError, refused } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
-import { type Rate, RateMeter } from "./RateMeter.ts"
 
 export class ConsumerPart {
   readonly slot: ConsumerSlot
@@ -21,8 +20,6 @@ export class ConsumerPart {
   stalls = 0
   readonly #client: Internals
   readonly #nackDelay: number
-  /** The group of acknowledgements whose time is set. */
-  #timedGroup = -1
   /** Opened whenever the consumer is subscribed. */
   readonly #subscribed = Latch.makeUnsafe(false)
   readonly #onChange: () => void
@@ -41,14 +38,11 @@ export class ConsumerPart {
     this.#onEvent = onEvent
     this.topic = spec.topic
     this.slot = new ConsumerSlot(client.nextId(), spec)
-    this.metrics = new TopicMetrics(
-      "consumer",
-      spec.topic,
-      this.#totals,
-      client.context,
-      new RateMeter(client.core.now(), client.statsInterval),
-      client.core.fork
-    )
+    const { totals } = this.slot
+    this.metrics = new TopicMetrics("consumer", spec.topic, client, {
+      totals: () => ({ ...totals, stalls: this.stalls }),
+      rated: () => [totals.received, totals.bytes]
+    })
     this.slot.onTaken = (waited) => this.metrics.took(waited)
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "consumer",
@@ -62,25 +56,6 @@ export class ConsumerPart {
     })
   }
 
-  /** Messages taken per second. */
-  get rate(): Rate {
-    return this.#sample()
-  }
-
-  #sample(): Rate {
-    const { bytes, received } = this.slot.totals
-    return this.metrics.rate.sample(this.now(), received, bytes)
-  }
-
-  readonly #tell = (): void => {
-    this.metrics.tell(this.#totals)
-    this.#sample()
-  }
-
-  get #totals() {
-    return { ...this.slot.totals, stalls: this.stalls }
-  }
-
   #fail(error: PulsarError): void {
     this.failure = error
     this.slot.state = "closed"
@@ -92,7 +67,7 @@ export class ConsumerPart {
     switch (event._tag) {
       case "ConsumerStalled":
         this.stalls++
-        this.metrics.tell(this.#totals)
+        this.metrics.tell()
         break
       case "MessagesReady":
       case "EndOfTopic":
@@ -110,7 +85,7 @@ export class ConsumerPart {
     // For one more message of a batch nothing happens that a time is needed for.
     const now = max === 1 && this.slot.isWithinEntry ? driver.recent : driver.now()
     const messages = connection.consumers.take(now, this.slot, max)
-    this.metrics.counted(now, messages.length, !this.slot.hasMessages, this.#tell)
+    this.metrics.count(now, messages.length, !this.slot.hasMessages)
     // Within a batch mostly nothing comes of it: permits go back a few hundred at a time, and no deadline moves.
     if (connection.hasWork) driver.notify()
     else if (!this.slot.isWithinEntry) driver.rearm()
@@ -123,20 +98,17 @@ export class ConsumerPart {
     if (supervisor === undefined) return
     const { acks, spec } = this.slot
     if (acks.isFull || (spec.ackGroupTime === 0 && acks.pending > 0)) supervisor.driver.notifyTimers()
-    // Only the first of a group sets a time.
-    else if (acks.since !== undefined && acks.groups !== this.#timedGroup) {
-      this.#timedGroup = acks.groups
-      supervisor.driver.rearm()
-    }
+    else if (acks.since !== undefined) supervisor.driver.rearm(acks.since + spec.ackGroupTime)
   }
 
   /** Asks for a message again, after the delay or the one given (milliseconds). */
   nack(id: MessageId.MessageId, delay = this.#nackDelay): void {
-    this.slot.nack(id, this.now() + delay)
-    this.attachment.supervisor?.driver.rearm()
+    const at = this.now() + delay
+    this.slot.nack(id, at)
+    this.attachment.supervisor?.driver.rearm(at)
   }
 
-  /** About now: when something was last read. An acknowledgement that counts from here goes out early, never late. */
+  /** About now: when something was last read or fell due. An acknowledgement that counts from here goes out early, never late. */
   recent(): number {
     return this.attachment.supervisor?.driver.recent ?? this.now()
   }
@@ -258,7 +230,7 @@ export class ConsumerPart {
     return Effect.callback<void>((resume) => {
       const { supervisor } = this.attachment
       this.attachment.stop()
-      this.metrics.tell(this.#totals)
+      this.metrics.tell()
       if (supervisor === undefined || this.slot.state === "closed") {
         this.slot.state = "closed"
         this.#onChange()

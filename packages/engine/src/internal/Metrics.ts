@@ -6,8 +6,9 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import type { Internals } from "../PulsarClient.ts"
 import { LatencyHistogram } from "./LatencyHistogram.ts"
-import type { RateMeter } from "./RateMeter.ts"
+import { type Rate, RateMeter } from "./RateMeter.ts"
 
 /** A quarter of a millisecond to half a minute. */
 const boundaries = Metric.exponentialBoundaries({ start: 0.25, factor: 2, count: 18 })
@@ -45,14 +46,22 @@ const TELL_EVERY = 256
 /** Milliseconds that messages may go by untold: telling costs more than a send. */
 const TELL_WITHIN = 100
 
-/** Counters, rates and one latency of a producer or a consumer. */
+/** What a producer or a consumer has counted. */
+interface Counted {
+  readonly totals: () => Totals
+  /** Messages and bytes whose rate is of interest. */
+  readonly rated: () => readonly [messages: number, bytes: number]
+}
+
+/** Counters, rate and one latency of a producer or a consumer. */
 export class TopicMetrics {
   readonly histogram = new LatencyHistogram()
-  readonly rate: RateMeter
+  readonly #core: Internals["core"]
+  readonly #context: Context.Context<never>
+  readonly #counted: Counted
+  readonly #rate: RateMeter
   readonly #counters: Counters
   readonly #latency: Metric.Histogram<number>
-  readonly #context: Context.Context<never>
-  readonly #later: (tell: Effect.Effect<void>) => void
   /** How long something took, since the last telling. */
   readonly #took = new Float64Array(TELL_EVERY)
   #takings = 0
@@ -60,19 +69,12 @@ export class TopicMetrics {
   #toldAt = -Infinity
   #isWaiting = false
 
-  /** `later` runs an effect beside everything else, as long as the client lives. */
-  constructor(
-    kind: "producer" | "consumer",
-    topic: string,
-    totals: Totals,
-    context: Context.Context<never>,
-    rate: RateMeter,
-    later: (tell: Effect.Effect<void>) => void
-  ) {
-    this.#context = context
-    this.#later = later
-    this.rate = rate
-    this.#counters = new Counters(`pulsar_${kind}`, totals, topic, context)
+  constructor(kind: "producer" | "consumer", topic: string, client: Internals, counted: Counted) {
+    this.#core = client.core
+    this.#context = client.context
+    this.#counted = counted
+    this.#rate = new RateMeter(client.core.now(), client.statsInterval)
+    this.#counters = new Counters(`pulsar_${kind}`, counted.totals(), topic, client.context)
     this.#latency = Metric.histogram(kind === "producer" ? "pulsar_producer_latency" : "pulsar_consumer_wait", {
       description: kind === "producer"
         ? "Milliseconds from the submission of an entry's first message to its receipt"
@@ -82,21 +84,30 @@ export class TopicMetrics {
     })
   }
 
+  /** Messages and bytes a second. */
+  get rate(): Rate {
+    return this.#sample()
+  }
+
+  #sample(): Rate {
+    return this.#rate.sample(this.#core.now(), ...this.#counted.rated())
+  }
+
   /**
-   * Tells now or soon, when so many more messages were counted: every {@link TELL_EVERY} messages while there is more to do, at once when there is not,
-   * but then within {@link TELL_WITHIN} rather than each time.
+   * So many more messages were counted. Tells every {@link TELL_EVERY} of them while there is more to do, at once when there is not, but then within
+   * {@link TELL_WITHIN} rather than each time.
    */
-  counted(now: number, messages: number, isQuiet: boolean, tell: () => void): void {
+  count(now: number, messages: number, isQuiet: boolean): void {
     this.#untold += messages
     if (this.#untold >= TELL_EVERY || (isQuiet && now - this.#toldAt >= TELL_WITHIN)) {
       this.#toldAt = now
-      tell()
+      this.tell()
     } else if (isQuiet && !this.#isWaiting) {
       this.#isWaiting = true
-      this.#later(Effect.delay(
+      this.#core.fork(Effect.delay(
         Effect.sync(() => {
           this.#isWaiting = false
-          if (this.#untold > 0) tell()
+          if (this.#untold > 0) this.tell()
         }),
         TELL_WITHIN
       ))
@@ -114,9 +125,10 @@ export class TopicMetrics {
     this.#takings = 0
   }
 
-  tell(totals: Totals): void {
+  tell(): void {
     this.#untold = 0
     this.#tellLatencies()
-    this.#counters.tell(totals)
+    this.#counters.tell(this.#counted.totals())
+    this.#sample()
   }
 }

@@ -86,7 +86,7 @@ export class ProducerImpl<A> implements Producer<A> {
       sum.pending += slot.pendingMessages
       sum.pendingBytes += slot.pendingBytes
     }
-    return { ...sum, latency: histogram.latency, rate: RateMeter.sum(this.#parts.map(({ rate }) => rate)) }
+    return { ...sum, latency: histogram.latency, rate: RateMeter.sum(this.#parts.map(({ metrics }) => metrics.rate)) }
   })
 
   send(value: A, options: SendOptions = none): Effect.Effect<Receipt, SendError> {

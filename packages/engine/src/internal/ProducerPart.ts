@@ -13,7 +13,6 @@ import { Attachment } from "../driver/Attachment.ts"
 import type { Internals } from "../PulsarClient.ts"
 import type { PulsarError } from "../PulsarError.ts"
 import { TopicMetrics } from "./Metrics.ts"
-import { type Rate, RateMeter } from "./RateMeter.ts"
 
 export class ProducerPart {
   readonly slot: ProducerSlot
@@ -30,14 +29,11 @@ export class ProducerPart {
   constructor(client: Internals, spec: ProducerSpec) {
     this.#client = client
     this.slot = new ProducerSlot(client.nextId(), spec, Frame.DEFAULT_MAX_MESSAGE_SIZE)
-    this.metrics = new TopicMetrics(
-      "producer",
-      spec.topic,
-      this.slot.totals,
-      client.context,
-      new RateMeter(client.core.now(), client.statsInterval),
-      client.core.fork
-    )
+    const { totals } = this.slot
+    this.metrics = new TopicMetrics("producer", spec.topic, client, {
+      totals: () => totals,
+      rated: () => [totals.stored, this.#storedBytes]
+    })
     this.slot.onSettled = (entry) => {
       const now = client.core.now()
       // A send that was given up says nothing of how long a broker takes.
@@ -45,7 +41,7 @@ export class ProducerPart {
         this.#storedBytes += entry.bytes
         this.metrics.took(now - entry.since)
       }
-      this.metrics.counted(now, entry.count, this.slot.isIdle, this.#tell)
+      this.metrics.count(now, entry.count, this.slot.isIdle)
     }
     this.attachment = new Attachment(client.core, client.pool, {
       kind: "producer",
@@ -59,20 +55,6 @@ export class ProducerPart {
       staysOut: ({ reason }) =>
         spec.accessMode !== 0 && reason._tag === "Refused" && (reason.code === 25 || reason.code === 16)
     })
-  }
-
-  /** Messages stored per second. */
-  get rate(): Rate {
-    return this.#sample()
-  }
-
-  #sample(): Rate {
-    return this.metrics.rate.sample(this.#client.core.now(), this.slot.totals.stored, this.#storedBytes)
-  }
-
-  readonly #tell = (): void => {
-    this.metrics.tell(this.slot.totals)
-    this.#sample()
   }
 
   #fail(error: PulsarError): void {
@@ -161,7 +143,7 @@ export class ProducerPart {
             driver.notify()
           }).pipe(Effect.timeoutOption(patience), Effect.asVoid)
         ),
-        Effect.ensuring(Effect.sync(this.#tell))
+        Effect.ensuring(Effect.sync(() => this.metrics.tell()))
       )
     })
   }

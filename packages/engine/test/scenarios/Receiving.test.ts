@@ -66,7 +66,9 @@ describe("a list of messages", () => {
       const messages = [yield* consumer.receive, yield* consumer.receive, yield* consumer.receive]
       for (const [acked, message] of messages.entries()) {
         yield* message.ack
-        yield* TestClock.adjust(100)
+        yield* TestClock.adjust(99)
+        assert.strictEqual(yield* backlog, 3 - acked)
+        yield* TestClock.adjust(1)
         assert.strictEqual(yield* backlog, 2 - acked)
       }
     }).pipe(Effect.provide(layer())))

@@ -58,8 +58,6 @@ export interface AckCommand {
 export class Acks {
   /** Acknowledgements taken. */
   count = 0
-  /** Groups that went out: tells one group from the next, which may begin at the same time. */
-  groups = 0
   readonly #batchIndex: boolean
   readonly #groupSize: number
   readonly #tracked = new Map<string, BatchAcks>()
@@ -172,7 +170,6 @@ export class Acks {
 
   /** Everything collected: the cumulative position first, then the others in order. */
   take(): Array<AckCommand> {
-    this.groups++
     const commands: Array<AckCommand> = []
     if (this.#cumulative !== undefined) commands.push({ cumulative: true, positions: [this.#cumulative] })
     if (this.#individual.length > 0 || this.#partial.size > 0) {
