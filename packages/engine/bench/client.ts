@@ -1,13 +1,13 @@
 /**
  * Our client as a process of its own, so that its processor time is its own: does the work that each line of standard input asks for and answers with a
- * line of figures. The programs of the other clients (`java/Bench.java`, `python/bench.py`) speak the same.
+ * line of figures. The programs of the others (`bare.ts`, `java/Bench.java`, `python/bench.py`) speak the same.
  *
  * In: `<work> <size> <count> <topic>`. Out: JSON with `rate` (messages a second), `cpu` (seconds a million messages), `p50` and `p99` (milliseconds).
  */
 import { Cause, Effect, Exit, Random, type Scope, Stream } from "effect"
 import { createInterface } from "node:readline"
-import { quantile } from "../../../bench/harness.ts"
 import { Consumer, Producer, PulsarClient } from "../src/index.ts"
+import { latencies, payload, WARMUP, WARMUP_WINDOW, watch } from "./work.ts"
 
 const [serviceUrl] = process.argv.slice(2)
 if (serviceUrl === undefined) throw new Error("usage: client.ts SERVICE_URL")
@@ -27,18 +27,11 @@ const SUBMISSION = 1000
 /** Messages a second of the latency measurement. */
 const RATE = 2000
 
-const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
-
 const timed = Effect.fnUntraced(function*<E, R>(count: number, effect: Effect.Effect<unknown, E, R>) {
-  const cpu = process.cpuUsage()
-  const start = performance.now()
+  const figures = watch(count)
   yield* effect
-  const seconds = (performance.now() - start) / 1000
-  const used = process.cpuUsage(cpu)
-  return { rate: count / seconds, cpu: (used.user + used.system) / count }
+  return figures()
 })
-
-const latencies = (samples: Float64Array) => ({ p50: quantile(samples, 0.5), p99: quantile(samples, 0.99) })
 
 const submissions = (size: number, count: number) => {
   const value = payload(size)
@@ -135,6 +128,10 @@ const single: Program = ({ count, size, topic }) =>
   Effect.gen(function*() {
     const producer = yield* Producer.make({ topic, batching: false })
     const value = payload(size)
+    yield* Effect.forEach(Array.from({ length: WARMUP }), () => producer.send(value), {
+      concurrency: WARMUP_WINDOW,
+      discard: true
+    })
     const samples = new Float64Array(count)
     const figures = yield* timed(
       count,

@@ -15,7 +15,7 @@ import { receive, send } from "../../proto/bench/machine.ts"
 import * as BrokerProcess from "../test/support/BrokerProcess.ts"
 import { unavailable } from "../test/support/PeerCache.ts"
 import { inProcess } from "./inProcess.ts"
-import { cppClient, type Figures, javaClient, ours, type Peer } from "./peers.ts"
+import { bareSocket, cppClient, type Figures, javaClient, ours, type Peer } from "./peers.ts"
 
 const { values: options } = parseArgs({
   options: {
@@ -151,10 +151,15 @@ const againstBroker = Effect.gen(function*() {
     retentionSizeInMB: -1
   })
   const client = yield* ours(info.serviceUrl, options.profile)
+  const bare = yield* bareSocket(info.serviceUrl)
   const java = options.peers.includes("java") ? yield* javaClient(info.serviceUrl) : undefined
   const cpp = options.peers.includes("cpp") ? yield* cppClient(info.serviceUrl) : undefined
   const others = (work: string): Array<Contestant> =>
-    [java, cpp].filter((peer) => peer !== undefined).map((peer) => ({ label: "", peer, work }))
+    [work === "single" ? bare : undefined, java, cpp].filter((peer) => peer !== undefined).map((peer) => ({
+      label: "",
+      peer,
+      work
+    }))
   const all: Array<Row> = []
 
   const add = (

@@ -1,5 +1,6 @@
 /**
- * Clients as child processes that are asked for one piece of work after another: ours, the Java client, the C++ library through its Python wheel.
+ * Clients as child processes that are asked for one piece of work after another: ours, its protocol on a bare socket, the Java client, the C++ library
+ * through its Python wheel.
  */
 import { Effect, Schedule, type Scope } from "effect"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
@@ -87,6 +88,10 @@ export const ours = (url: string, profile: string | undefined) =>
     here("./client.ts"),
     url
   ])
+
+/** The protocol without Effect. */
+export const bareSocket = (url: string) =>
+  start("bare socket", "", process.execPath, ["--conditions=@perigee/source", here("./bare.ts"), url])
 
 export const javaClient = (url: string) =>
   Effect.flatMap(javaPeerClassPath, (classPath) =>

@@ -8,6 +8,7 @@ import java.util.Locale;
 import java.util.UUID;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.LockSupport;
@@ -22,6 +23,9 @@ import org.apache.pulsar.client.api.SubscriptionType;
 /** The Java client at the work of `client.ts`: a line of standard input asks for it, a line of JSON answers. Run with `java -cp … Bench.java URL`. */
 public final class Bench {
     private static final int WINDOW = 10_000;
+    /** Messages that go ahead of those sent one by one, and how many of them at once. */
+    private static final int WARMUP = 20_000;
+    private static final int WARMUP_WINDOW = 50;
     private static final int RATE = 2000;
     private static final OperatingSystemMXBean SYSTEM =
             (OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
@@ -140,6 +144,12 @@ public final class Bench {
         byte[] value = payload(size);
         double[] samples = new double[count];
         try (Producer<byte[]> producer = producer(client, topic).enableBatching(false).create()) {
+            Semaphore window = new Semaphore(WARMUP_WINDOW);
+            for (int i = 0; i < WARMUP; i++) {
+                window.acquire();
+                producer.sendAsync(value).whenComplete((id, cause) -> window.release());
+            }
+            window.acquire(WARMUP_WINDOW);
             return timed(count, () -> {
                 for (int i = 0; i < count; i++) {
                     long start = System.nanoTime();

@@ -10,6 +10,9 @@ import uuid
 import pulsar
 
 WINDOW = 10_000
+# Messages that go ahead of those sent one by one, and how many of them at once.
+WARMUP = 20_000
+WARMUP_WINDOW = 50
 RATE = 2000
 
 
@@ -99,6 +102,11 @@ def consume(client, size, count, topic):
 def single(client, size, count, topic):
     value = payload(size)
     producer = open_producer(client, topic, batching=False)
+    window = threading.Semaphore(WARMUP_WINDOW)
+    for _ in range(WARMUP):
+        window.acquire()
+        producer.send_async(value, lambda _result, _id: window.release())
+    producer.flush()
     samples = []
 
     def work():
