@@ -1,12 +1,14 @@
 /**
  * One socket's life: reads, writes and timers around a connection, until the first of them ends.
  */
+import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Socket from "effect/socket/Socket"
 import { type Connection, type ConnectionEvent, truncate } from "@perigee/proto"
 import type * as Scope from "effect/Scope"
 import type { PulsarError } from "../PulsarError.ts"
+import { Bell } from "./Bell.ts"
 
 /** Bytes of one write: what is written at once delays what is read by so much. */
 const WRITE_TURN = 256 * 1024
@@ -16,7 +18,7 @@ export class Driver {
   readonly connection: Connection
   readonly now: () => number
   readonly #onEvent: (event: ConnectionEvent) => void
-  readonly #work = Latch.makeUnsafe(false)
+  readonly #work = new Bell()
   readonly #timer = Latch.makeUnsafe(false)
   /** The session is over whatever the socket does: nobody waits for a write that a dead peer does not take. */
   readonly #failed = Latch.makeUnsafe(false)
@@ -39,7 +41,7 @@ export class Driver {
   /** Something was asked of the connection: hand out its events, wake the writer. To be called after every use of it. */
   notify(): void {
     this.#pump()
-    this.#work.openUnsafe()
+    this.#work.ring()
   }
 
   /** Wakes the timers when something is due earlier than they expect: at `due` if that is known, else whatever there is. */
@@ -68,7 +70,7 @@ export class Driver {
     } finally {
       this.#pumping = false
     }
-    if (this.#isOver) this.#work.openUnsafe()
+    if (this.#isOver) this.#work.ring()
     if (this.connection.state === "failed") this.#failed.openUnsafe()
   }
 
@@ -117,20 +119,19 @@ export class Driver {
   #write(writer: Socket.Writer): Effect.Effect<string, Socket.SocketError> {
     return Effect.gen({ self: this }, function*() {
       while (true) {
-        this.#work.closeUnsafe()
+        this.#work.reset()
         if (this.connection.state === "failed") return this.#why()
-        const [first, ...rest] = this.connection.pollTransmit(WRITE_TURN)
-        if (first === undefined) {
+        const segments = this.connection.pollTransmit(WRITE_TURN)
+        if (!isReadonlyArrayNonEmpty(segments)) {
           if (this.#isOver) return this.#why()
           this.rearm()
-          // The latch resumes this fiber inside the call that opens it. One turn later its caller is through with what it had: a batch, not a message.
-          yield* Effect.andThen(this.#work.await, Effect.yieldNow)
+          yield* this.#work.wait
           continue
         }
         // The timers watch it: most writes are over at once, and a fiber to wait for each would cost more than they do.
         this.#writeBy = this.now() + this.#writeDeadline
         this.rearm(this.#writeBy)
-        yield* writer.writeAll([first, ...rest])
+        yield* writer.writeAll(segments)
         this.#writeBy = Infinity
       }
     })

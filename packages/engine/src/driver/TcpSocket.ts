@@ -4,7 +4,7 @@
  * An entry of a topic is longer than a read. Here its bytes lie in one piece when they have arrived, and its messages are views of it; a buffer a read
  * means to allocate and to copy every byte twice more, which costs more than all work on the messages.
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import { isReadonlyArrayNonEmpty, type NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
@@ -76,12 +76,12 @@ class Arrivals {
   #deliver(): void {
     const resume = this.#waiting
     if (resume === undefined) return
-    const [first, ...rest] = this.#chunks
-    if (first !== undefined) {
+    const chunks = this.#chunks
+    if (isReadonlyArrayNonEmpty(chunks)) {
       this.#waiting = undefined
       this.#chunks = []
       this.#bytes = 0
-      resume(Effect.succeed([first, ...rest]))
+      resume(Effect.succeed(chunks))
       if (this.#isPaused) {
         this.#isPaused = false
         this.onRoom()
@@ -175,12 +175,13 @@ export const make = (
     return { pull: arrivals.pull, upgrade: Socket.SocketUpgradeError.unsupported }
   })
 
-  const use = (f: (connection: Net.Socket) => Effect.Effect<void, Socket.SocketError>) =>
-    Effect.flatMap(isLinked.await, () => {
+  const use = (
+    f: (connection: Net.Socket) => Effect.Effect<void, Socket.SocketError>
+  ): Effect.Effect<void, Socket.SocketError> =>
+    Effect.suspend(() => {
       const connection = current
-      return connection === undefined || connection.destroyed || connection.writableEnded
-        ? Effect.fail(closed(1006))
-        : f(connection)
+      if (connection === undefined) return Effect.flatMap(isLinked.await, () => use(f))
+      return connection.destroyed || connection.writableEnded ? Effect.fail(closed(1006)) : f(connection)
     })
 
   return Socket.make({
