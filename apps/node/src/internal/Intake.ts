@@ -23,7 +23,7 @@ export class Intake {
   readonly #limit: number
   #inFlight = 0
   #failure: Exit.Exit<never, PublishError.PublishError> | undefined
-  #changed: (() => void) | undefined
+  #resume: ((effect: Effect.Effect<void>) => void) | undefined
 
   private constructor(bus: EventBus["Service"], scope: Scope.Scope, limit: number) {
     this.#bus = bus
@@ -36,13 +36,13 @@ export class Intake {
   }
 
   readonly #change = Effect.callback<void>((resume) => {
-    this.#changed = () => resume(Effect.void)
+    this.#resume = resume
   })
 
   #notify(): void {
-    const changed = this.#changed
-    this.#changed = undefined
-    changed?.()
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.(Effect.void)
   }
 
   #settle(

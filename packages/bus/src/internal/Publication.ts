@@ -69,7 +69,7 @@ export class Publication {
   #held: Producer | undefined = undefined
   #lost = 0
   #worst: Outcome | undefined = undefined
-  #settled: (() => void) | undefined = undefined
+  #resume: ((effect: Effect.Effect<void>) => void) | undefined = undefined
 
   constructor(desk: Desk, terms: Terms) {
     this.#desk = desk
@@ -285,7 +285,8 @@ export class Publication {
       lane.settlement.close(run, (outcome) => {
         this.#awaited.delete(run)
         if (outcome.lost > 0) this.#lose(outcome)
-        if (this.#awaited.size === 0) this.#settled?.()
+        // Settling can happen inside somebody's push: the fiber goes on in a turn of its own, not in the middle of theirs.
+        if (this.#awaited.size === 0) this.#resume?.(Effect.yieldNow)
       })
       if (this.#awaited.has(run)) lane.wake()
     }
@@ -311,8 +312,8 @@ export class Publication {
     return Effect.suspend(() =>
       this.#awaited.size === 0 ? verdict : Effect.andThen(
         Effect.callback<void>((resume) => {
-          // Settling can happen inside somebody's push: the fiber goes on in a turn of its own, not in the middle of theirs.
-          this.#settled = () => resume(Effect.yieldNow)
+          // Not a closure of ours: one that is assigned where it is written is born in the old generation, where it keeps all it knows till a full collection.
+          this.#resume = resume
         }),
         verdict
       )

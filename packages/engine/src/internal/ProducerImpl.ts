@@ -257,8 +257,7 @@ export class ProducerImpl<A> implements Producer<A> {
       return full === undefined ? Effect.void : Effect.flatMap(full.room(waiting!.message.payload.length), () => submit)
     })
     const wait = Effect.callback<void>((resume) => {
-      if (many.left === 0) return resume(Effect.void)
-      many.onDone = () => resume(Effect.void)
+      many.whenDone(() => resume(Effect.void))
     })
     return submit.pipe(
       Effect.andThen(wait),

@@ -122,15 +122,15 @@ export class Many {
   readonly sizes: Uint32Array
   /** By message: 1 when it was stored, 2 when that is unknown. */
   readonly #outcomes: Uint8Array
-  left: number
+  #left: number
   failure: SendErrorReason | undefined = undefined
-  onDone: () => void = () => undefined
+  #onDone: (() => void) | undefined = undefined
 
   constructor(count: number) {
     this.receipts.length = count
     this.sizes = new Uint32Array(count)
     this.#outcomes = new Uint8Array(count)
-    this.left = count
+    this.#left = count
   }
 
   get results(): ReadonlyArray<"done" | "notDone" | "unknown"> {
@@ -160,8 +160,15 @@ export class Many {
     }
   }
 
+  /** Calls once all have ended. */
+  whenDone(onDone: () => void): void {
+    if (this.#left === 0) onDone()
+    // A closure that is assigned where it is written goes to the old generation at once, and keeps all that it knows there: hence a parameter.
+    else this.#onDone = onDone
+  }
+
   settle(count: number): void {
-    this.left -= count
-    if (this.left === 0) this.onDone()
+    this.#left -= count
+    if (this.#left === 0) this.#onDone?.()
   }
 }
