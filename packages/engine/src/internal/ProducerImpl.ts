@@ -217,7 +217,6 @@ export class ProducerImpl<A> implements Producer<A> {
     payloads: ReadonlyArray<Uint8Array>
   ): Effect.Effect<ReadonlyArray<Receipt>, SendError> {
     const many = new Many(messages.length)
-    const completions = new Map<ProducerPart, SendCompletion>()
     const { now, wall } = this.#core
     let index = 0
     let waiting: { readonly part: ProducerPart; readonly message: OutgoingMessage } | undefined
@@ -225,31 +224,26 @@ export class ProducerImpl<A> implements Producer<A> {
     const advance = (): ProducerPart | undefined => {
       const at = now()
       const published = wall()
-      const touched = new Set<ProducerPart>()
       let full: ProducerPart | undefined
       while (index < messages.length) {
         const message = waiting?.message ?? this.#outgoing(payloads[index]!, messages[index]!, false)
         const part = waiting?.part ?? this.#part(message)
         waiting = undefined
-        let completion = completions.get(part)
-        if (completion === undefined) completions.set(part, completion = many.on(part))
         many.sizes[index] = message.payload.length
-        const refusal = part.enqueue(at, published, message, completion, index)
-        if (refusal === undefined) touched.add(part)
-        else if (refusal._tag === "Full" && this.#wait) {
+        const refusal = part.enqueue(at, published, message, many.on(part), index)
+        if (refusal?._tag === "Full" && this.#wait) {
           waiting = { part, message }
           full = part
           // Stop-and-wait would follow if what is open did not go out now.
           part.slot.flush()
-          touched.add(part)
           break
-        } else {
+        } else if (refusal !== undefined) {
           many.failure ??= fromRefusal(refusal)
           many.settle(1)
         }
         index++
       }
-      for (const part of touched) part.notify()
+      for (const part of many.parts) part.notify()
       return full
     }
     const submit: Effect.Effect<void> = Effect.suspend(() => {

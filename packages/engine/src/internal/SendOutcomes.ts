@@ -122,6 +122,9 @@ export class Many {
   readonly sizes: Uint32Array
   /** By message: 1 when it was stored, 2 when that is unknown. */
   readonly #outcomes: Uint8Array
+  readonly #completions = new Map<ProducerPart, SendCompletion>()
+  #lastPart: ProducerPart | undefined = undefined
+  #lastCompletion: SendCompletion | undefined = undefined
   #left: number
   failure: SendErrorReason | undefined = undefined
   #onDone: (() => void) | undefined = undefined
@@ -138,8 +141,23 @@ export class Many {
     return Array.from(this.#outcomes, (outcome) => words[outcome]!)
   }
 
+  /** The parts that messages went to. */
+  get parts(): Iterable<ProducerPart> {
+    return this.#completions.keys()
+  }
+
   /** The completion for messages of one part. */
   on(part: ProducerPart): SendCompletion {
+    // Mostly that of the message before.
+    if (part !== this.#lastPart || this.#lastCompletion === undefined) {
+      this.#lastPart = part
+      this.#lastCompletion = this.#completions.get(part)
+      if (this.#lastCompletion === undefined) this.#completions.set(part, this.#lastCompletion = this.#completion(part))
+    }
+    return this.#lastCompletion
+  }
+
+  #completion(part: ProducerPart): SendCompletion {
     return {
       onSend: (outcome, first, count, batchIndex) => {
         let bytes = 0
