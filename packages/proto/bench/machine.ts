@@ -29,9 +29,13 @@ const drain = (connection: Connection) => {
   }
 }
 
-const producer = (connection: Connection, batching: boolean) => {
+/** Bytes of a batch, as the client has it, and how many messages of a size surely are in one. */
+const BATCH = 128 * 1024
+const perBatch = (size: number) => Math.min(1000, Math.floor(BATCH / (size + 32)))
+
+const producer = (connection: Connection, maxMessages: number) => {
   const slot = producerSlot({
-    batching: batching ? { maxMessages: 1000, maxBytes: 4 << 20, maxDelay: 1, byKey: false } : undefined,
+    batching: maxMessages > 1 ? { maxMessages, maxBytes: BATCH, maxDelay: 1, byKey: false } : undefined,
     maxPending: 10_000
   }, 1)
   connection.producers.open(0, slot)
@@ -50,7 +54,8 @@ const producer = (connection: Connection, batching: boolean) => {
 /** Sends through the whole state machine: enqueue, frame, transmit, receipt, settle. */
 export const send = (size: number, batching: boolean, count: number) => () => {
   const connection = connected()
-  const slot = producer(connection, batching)
+  const each = batching ? perBatch(size) : 1
+  const slot = producer(connection, each)
   const body = payload(size)
   let settled = 0
   const completion: SendCompletion = { onSend: (_outcome, _first, n) => void (settled += n) }
@@ -63,9 +68,9 @@ export const send = (size: number, batching: boolean, count: number) => () => {
       slot.flush()
       while (connection.pollTransmit().length > 0);
       // The broker's answers: one an entry.
-      const step = batching ? Math.min(1000, sent - acknowledged) : 1
       const frames: Array<Uint8Array> = []
-      for (; acknowledged < sent; acknowledged += step) {
+      while (acknowledged < sent) {
+        const step = Math.min(each, sent - acknowledged)
         receipt.reset()
         receipt.uintField(1, Commands.Type.SEND_RECEIPT)
         receipt.varint((Commands.Type.SEND_RECEIPT << 3) | 2)
@@ -82,6 +87,7 @@ export const send = (size: number, batching: boolean, count: number) => () => {
         receipt.uintField(4, acknowledged + step - 1)
         receipt.closeLength(at)
         frames.push(Frame.encodeCommand(receipt.view()))
+        acknowledged += step
       }
       connection.handleBytes(0, Buffer.concat(frames))
       drain(connection)
