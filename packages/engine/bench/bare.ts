@@ -6,8 +6,9 @@ import { once } from "node:events"
 import { connect } from "node:net"
 import { createInterface } from "node:readline"
 import { Connection, type ConnectionEvent, type SendCompletion } from "@perigee/proto"
+import { payload } from "../../proto/bench/machine.ts"
 import { producer } from "../../proto/test/support/Broker.ts"
-import { latencies, payload, WARMUP, WARMUP_WINDOW, watch } from "./work.ts"
+import { latencies, WARMUP, WARMUP_WINDOW, watch } from "./work.ts"
 
 const [serviceUrl] = process.argv.slice(2)
 if (serviceUrl === undefined) throw new Error("usage: bare.ts SERVICE_URL")

@@ -6,8 +6,9 @@
  */
 import { Cause, Effect, Exit, Random, type Scope, Stream } from "effect"
 import { createInterface } from "node:readline"
+import { payload } from "../../proto/bench/machine.ts"
 import { Consumer, Producer, PulsarClient } from "../src/index.ts"
-import { latencies, payload, WARMUP, WARMUP_WINDOW, watch } from "./work.ts"
+import { latencies, WARMUP, WARMUP_WINDOW, watch } from "./work.ts"
 
 const [serviceUrl] = process.argv.slice(2)
 if (serviceUrl === undefined) throw new Error("usage: client.ts SERVICE_URL")

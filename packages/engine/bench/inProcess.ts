@@ -2,6 +2,7 @@
 import { Effect, Layer, type Scope, Stream } from "effect"
 import type { ServiceUrl } from "@perigee/proto"
 import { measure, type Row, versus } from "../../../bench/harness.ts"
+import { payload } from "../../proto/bench/machine.ts"
 import { Consumer, Producer, PulsarClient, Transport } from "../src/index.ts"
 import { TestBroker } from "../src/testing/index.ts"
 
@@ -23,8 +24,6 @@ const run = <A>(effect: Effect.Effect<A, unknown, PulsarClient | Scope.Scope>) =
 
 let topics = 0
 const topic = () => `persistent://public/default/bench-${process.pid}-${topics++}`
-
-const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
 
 const timed = <E, R>(count: number, effect: Effect.Effect<unknown, E, R>) =>
   Effect.gen(function*() {

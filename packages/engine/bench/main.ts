@@ -169,12 +169,10 @@ const againstBroker = Effect.gen(function*() {
   const bare = yield* bareSocket(info.serviceUrl)
   const java = options.peers.includes("java") ? yield* javaClient(info.serviceUrl) : undefined
   const cpp = options.peers.includes("cpp") ? yield* cppClient(info.serviceUrl) : undefined
-  const others = (work: string): Array<Contestant> =>
-    [work === "single" ? bare : undefined, java, cpp].filter((peer) => peer !== undefined).map((peer) => ({
-      label: "",
-      peer,
-      work
-    }))
+  const others = (work: string): Array<Contestant> => {
+    const peers = [work === "single" ? bare : undefined, java, cpp].filter((peer) => peer !== undefined)
+    return peers.map((peer) => ({ label: "", peer, work }))
+  }
   const all: Array<Row> = []
 
   const add = (

@@ -1,11 +1,9 @@
-/** What our client and the bare socket have in common: the messages and the figures of a piece of work. */
+/** What our client and the bare socket have in common: how they are warmed, and the figures of a piece of work. */
 import { quantile } from "../../../bench/harness.ts"
 
 /** Messages that go ahead of those sent one by one, and how many of them at once: a compiler sees few sends in a second when each waits for the one before. */
 export const WARMUP = 20_000
 export const WARMUP_WINDOW = 50
-
-export const payload = (size: number) => Uint8Array.from({ length: size }, (_, index) => index & 0xff)
 
 /** Starts a watch; what it returns gives messages a second, and seconds of processor time a million messages. */
 export const watch = (count: number) => {

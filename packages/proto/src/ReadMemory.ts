@@ -32,9 +32,7 @@ const pieceOf = (view: Uint8Array): Shared | undefined => {
 
 /** A piece of `size` bytes, with one share, its content undefined. @category constructors @since 0.1.0 */
 export const acquire = (size: number): Uint8Array<ArrayBuffer> => {
-  const again = size === PIECE ? pool.again() : undefined
-  if (again !== undefined) return again.memory
-  const piece = new Shared(size)
+  const piece = size === PIECE ? pool.acquire() : new Shared(size)
   pieces.set(piece.memory.buffer, piece)
   return piece.memory
 }

@@ -70,7 +70,6 @@ export class Driver {
     } finally {
       this.#pumping = false
     }
-    if (this.#isOver) this.#work.ring()
     if (this.connection.state === "failed") this.#failed.openUnsafe()
   }
 

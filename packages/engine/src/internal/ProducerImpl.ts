@@ -250,11 +250,8 @@ export class ProducerImpl<A> implements Producer<A> {
       const full = advance()
       return full === undefined ? Effect.void : Effect.flatMap(full.room(waiting!.message.payload.length), () => submit)
     })
-    const wait = Effect.callback<void>((resume) => {
-      many.whenDone(() => resume(Effect.void))
-    })
     return submit.pipe(
-      Effect.andThen(wait),
+      Effect.andThen(many.ended),
       Effect.flatMap(() =>
         many.failure === undefined
           ? Effect.succeed<ReadonlyArray<Receipt>>(many.receipts)

@@ -115,6 +115,10 @@ export class Pending implements SendCompletion, Submitted {
   }
 }
 
+interface PartCompletion extends SendCompletion {
+  readonly part: ProducerPart
+}
+
 /** Many sends, one completion. */
 export class Many {
   /** Of those that were stored. */
@@ -122,12 +126,11 @@ export class Many {
   readonly sizes: Uint32Array
   /** By message: 1 when it was stored, 2 when that is unknown. */
   readonly #outcomes: Uint8Array
-  readonly #completions = new Map<ProducerPart, SendCompletion>()
-  #lastPart: ProducerPart | undefined = undefined
-  #lastCompletion: SendCompletion | undefined = undefined
+  readonly #completions = new Map<ProducerPart, PartCompletion>()
+  #last: PartCompletion | undefined = undefined
   #left: number
   failure: SendErrorReason | undefined = undefined
-  #onDone: (() => void) | undefined = undefined
+  #resume: ((effect: Effect.Effect<void>) => void) | undefined = undefined
 
   constructor(count: number) {
     this.receipts.length = count
@@ -149,16 +152,15 @@ export class Many {
   /** The completion for messages of one part. */
   on(part: ProducerPart): SendCompletion {
     // Mostly that of the message before.
-    if (part !== this.#lastPart || this.#lastCompletion === undefined) {
-      this.#lastPart = part
-      this.#lastCompletion = this.#completions.get(part)
-      if (this.#lastCompletion === undefined) this.#completions.set(part, this.#lastCompletion = this.#completion(part))
-    }
-    return this.#lastCompletion
+    if (this.#last?.part === part) return this.#last
+    const completion = this.#completions.get(part) ?? this.#completion(part)
+    this.#completions.set(part, completion)
+    return this.#last = completion
   }
 
-  #completion(part: ProducerPart): SendCompletion {
+  #completion(part: ProducerPart): PartCompletion {
     return {
+      part,
       onSend: (outcome, first, count, batchIndex) => {
         let bytes = 0
         for (let index = first; index < first + count; index++) bytes += this.sizes[index]!
@@ -178,15 +180,15 @@ export class Many {
     }
   }
 
-  /** Calls once all have ended. */
-  whenDone(onDone: () => void): void {
-    if (this.#left === 0) onDone()
-    // A closure that is assigned where it is written goes to the old generation at once, and keeps all that it knows there: hence a parameter.
-    else this.#onDone = onDone
-  }
+  /** Until all have ended; for one to wait. */
+  readonly ended: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.#left === 0) return resume(Effect.void)
+    // Not a closure of ours: one that is assigned where it is written is born in the old generation, where it keeps all it knows till a full collection.
+    this.#resume = resume
+  })
 
   settle(count: number): void {
     this.#left -= count
-    if (this.#left === 0) this.#onDone?.()
+    if (this.#left === 0) this.#resume?.(Effect.void)
   }
 }

@@ -13,6 +13,17 @@ const listening = (bell: Bell, log: Array<string>) =>
     { startImmediately: true }
   )
 
+const waiting = (bell: Bell) => Effect.forkChild(bell.wait, { startImmediately: true })
+
+/** Whoever waits from now on does so until it rings. */
+const isSilent = Effect.fnUntraced(function*(bell: Bell) {
+  const late = yield* waiting(bell)
+  yield* Effect.yieldNow
+  assert.isUndefined(late.pollUnsafe())
+  bell.ring()
+  yield* Fiber.join(late)
+})
+
 describe("a bell", () => {
   it.effect("wakes once whoever waits, when those who rang are through", () =>
     Effect.gen(function*() {
@@ -38,26 +49,18 @@ describe("a bell", () => {
       bell.ring()
       yield* bell.wait
       bell.reset()
-      const late = yield* Effect.forkChild(bell.wait, { startImmediately: true })
-      yield* Effect.yieldNow
-      assert.isUndefined(late.pollUnsafe())
-      bell.ring()
-      yield* Fiber.join(late)
+      yield* isSilent(bell)
     }))
 
   it.effect("leaves alone who was interrupted, before it rang or since", () =>
     Effect.gen(function*() {
       const bell = new Bell()
-      const before = yield* Effect.forkChild(bell.wait, { startImmediately: true })
+      const before = yield* waiting(bell)
       yield* Fiber.interrupt(before)
-      const since = yield* Effect.forkChild(bell.wait, { startImmediately: true })
+      const since = yield* waiting(bell)
       bell.ring()
       yield* Fiber.interrupt(since)
       bell.reset()
-      const next = yield* Effect.forkChild(bell.wait, { startImmediately: true })
-      yield* Effect.yieldNow
-      assert.isUndefined(next.pollUnsafe())
-      bell.ring()
-      yield* Fiber.join(next)
+      yield* isSilent(bell)
     }))
 })

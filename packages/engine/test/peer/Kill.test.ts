@@ -93,7 +93,7 @@ describe.skipIf(skipReason() !== undefined)("a broker that is killed", () => {
               Effect.sync(() => stored.length > before.stored && seen.size > before.seen).pipe(
                 Effect.delay(5),
                 Effect.repeat({ until: (recovered) => recovered }),
-                // A broker gives up loading a topic after a minute (`topicLoadTimeoutSeconds`), and answers nobody who asks for it until then.
+                // More than the minute that a broker gives itself to load a topic (`topicLoadTimeoutSeconds`).
                 Effect.timeoutOrElse({
                   duration: "150 seconds",
                   orElse: () =>

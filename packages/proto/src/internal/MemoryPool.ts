@@ -28,10 +28,11 @@ export class MemoryPool {
     this.#limit = limit
   }
 
-  /** Memory with one share, its content undefined; `undefined` when none is kept. */
-  again(): Shared | undefined {
+  /** Memory with one share, its content undefined. */
+  acquire(): Shared {
     const shared = this.#kept.pop()
-    if (shared !== undefined) shared.shares = 1
+    if (shared === undefined) return new Shared(this.size)
+    shared.shares = 1
     return shared
   }
 

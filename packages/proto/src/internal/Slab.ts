@@ -13,7 +13,7 @@ export const SIZE = pool.size
 export const own = (size: number): Slab => new Shared(size)
 
 /** A slab with room for `size` bytes, for one user. */
-export const acquire = (size: number): Slab => size > SIZE ? own(size) : pool.again() ?? own(SIZE)
+export const acquire = (size: number): Slab => size > SIZE ? own(size) : pool.acquire()
 
 /** One user less. */
 export const release = (slab: Slab): void => pool.release(slab)
